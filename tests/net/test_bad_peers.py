@@ -1,0 +1,689 @@
+"""What strangers, and devices gone mad, may send to a gateway: all of it is refused or dropped, counted by
+its reason, and costs the session beside it not one packet.
+
+    laptop (the good session: 200 datagrams a second, both ways) ---+
+                                                                    wan --- gw --- corp
+    rogue (connections, datagrams) ---------------------------------+
+                                                                    |
+    forged and replayed datagrams in the laptop's name -------------+
+
+The gateway and its good session live as long as this file.
+"""
+
+import contextlib
+import os
+import random
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lab import CORP, GATEWAY_NAME, GATEWAY_V4, Lab, wait_until
+from peers import TUND, Tund, gateway_config, start_client
+from pki import Corp
+from rawpeer import INIT, TUNNEL, Closed, Peer, assert_echo, connected, inside, open_socket, request
+from traffic import Datagrams
+
+HANDSHAKE_TIMEOUT = 3
+RATE = 200
+LIMITS = {"handshake_timeout": f"{HANDSHAKE_TIMEOUT}s", "handshakes": 1000,
+          "handshakes_per_source": 200, "pending_per_source": 150}
+PORT = 443
+
+
+class World:
+    def __init__(self):
+        self.lab = Lab(laptops=("laptop", "rogue", "other"))
+        self.corp = Corp(self.lab.dir / "pki", GATEWAY_NAME, GATEWAY_V4)
+        config = gateway_config(self.corp, dpd="10s", keepalive="30s").set("limits", **LIMITS)
+        self.gateway = Tund(self.lab, self.lab.gw, config).start()
+        self.capture = Capture(self.lab.wan, "to-laptop")
+        self.client = start_client(self.lab, self.corp, self.corp.device("alice"))
+        self.client.wait_status(transport="dtls")
+        self.mad = self.corp.device("mad")
+        self.hello = next(r for r in self.capture.read() if r[0] == 22 and r[13] == 1)
+        self.engine = self.gateway.processes()["engine"]
+
+    @property
+    def app_id(self):
+        """Of the good session, as everyone on the way could read it (behind header and random)."""
+        at = 13 + 12 + 2 + 32
+        assert self.hello[at] == 32
+        return self.hello[at + 1:at + 33]
+
+    # Looking.
+
+    def drops(self):
+        return self.gateway.status()["drops"]
+
+    def refused(self, word):
+        return self.gateway.status()["handshakes"]["refused"].get(word, 0)
+
+    def memory(self):
+        """Bytes that the engine has in memory."""
+        return int(Path(f"/proc/{self.engine}/statm").read_text().split()[1]) * 4096
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.engine}/fd"))
+
+    @contextlib.contextmanager
+    def undisturbed(self):
+        """Meanwhile nothing of the good session is lost; afterwards nothing is left in the engine."""
+        session, log = self.gateway.session("alice"), self.gateway.process.mark()
+        memory, descriptors = self.memory(), self.descriptors()
+        stream = Datagrams(self.lab, self.lab.laptop, self.client.inner(), CORP[4], RATE)
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            stream.finish()
+            raise
+        time.sleep(0.2)
+        seconds = time.monotonic() - started
+        ends = stream.finish()
+        for far, near in (ends, ends[::-1]):
+            numbers = near["numbers"]
+            assert len(numbers) >= 0.8 * RATE * seconds, f"{len(numbers)} in {seconds} s"
+            missing = numbers[-1] + 1 - numbers[0] - len(set(numbers))
+            assert missing == 0 and len(numbers) == len(set(numbers)), f"{missing} lost"
+        now = self.gateway.session("alice")
+        for key in ("id", "transport", "inner_addresses", "connected_at", "peer_address"):
+            assert now[key] == session[key], f"the good session's {key} changed"
+        assert "alice: " not in self.gateway.process.log(log), "the good session was disturbed"
+        assert self.memory() - memory < 30 << 20, "the engine grew"
+        wait_until(lambda: self.descriptors() <= descriptors, 6, "descriptors given back", 0.1)
+        assert [s["identity"] for s in self.gateway.sessions()] == ["alice"]
+
+    @contextlib.contextmanager
+    def counted(self, **wanted):
+        """The drops that come meanwhile are exactly these; dashes are underscores. What the gateway's
+        own kernel sends into the device at times of its choosing (multicast reports: for no session)
+        is not among them."""
+        before = self.drops()
+        yield
+        wanted = {word.replace("_", "-"): count for word, count in wanted.items()}
+
+        def more():
+            now = self.drops()
+            return {word: now[word] - before.get(word, 0) for word in now
+                    if now[word] != before.get(word, 0) and word != "no-session"}
+
+        try:
+            wait_until(lambda: more() == wanted, 2, "drops")
+        except AssertionError:
+            assert more() == wanted
+
+    # Sending.
+
+    def tcp(self, ns=None):
+        with inside(ns or self.lab.rogue):
+            sock = socket.socket()
+        sock.settimeout(8)
+        sock.connect((GATEWAY_V4[0], PORT))
+        return sock
+
+    def tls(self):
+        """A device of the company that has lost its mind."""
+        return Peer(self.lab.rogue, self.mad)
+
+    def inject(self, *datagrams, source=None):
+        """Datagrams in the name of the laptop, or of whoever."""
+        source = source or self.capture.source
+        with inside(self.lab.wan):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with sock:
+            for datagram in datagrams:
+                sock.sendto(packet(source, self.capture.target, datagram),
+                            (self.capture.target[0], 0))
+
+
+def packet(source, target, payload):
+    """IPv4 and UDP; the kernel adds what is zero here, and a UDP checksum may be."""
+    size = 28 + len(payload)
+    return (struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0, 64, 17, 0) +
+            socket.inet_aton(source[0]) + socket.inet_aton(target[0]) +
+            struct.pack("!HHHH", source[1], target[1], 8 + len(payload), 0) + payload)
+
+
+class Capture:
+    """The datagrams that a laptop sends to the gateway."""
+
+    def __init__(self, ns, interface):
+        with inside(ns):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+            self.sock.bind((interface, 0x0800))
+        self.sock.setblocking(False)
+        self.source = self.target = None
+
+    def read(self):
+        """What has come since: the datagrams that are one DTLS record, in order."""
+        records = []
+        while True:
+            try:
+                data, (_, _, kind, *_) = self.sock.recvfrom(65536)
+            except BlockingIOError:
+                return records
+            if kind == socket.PACKET_OUTGOING or data[9] != 17 or data[22:24] != b"\x01\xbb":
+                continue
+            self.source = socket.inet_ntoa(data[12:16]), struct.unpack("!H", data[20:22])[0]
+            self.target = socket.inet_ntoa(data[16:20]), PORT
+            record = data[28:struct.unpack("!H", data[2:4])[0]]
+            if len(record) >= 13 and len(record) == 13 + struct.unpack("!H", record[11:13])[0]:
+                records.append(record)
+
+    def data(self, count):
+        """The next records of application data that pass by."""
+        self.read()
+        records = []
+
+        def look():
+            records.extend(r for r in self.read() if r[0] == 23)
+            return len(records) >= count
+
+        wait_until(look, 5, f"{count} records")
+        return records[:count]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    world = World()
+    yield world
+    world.lab.close()
+
+
+@pytest.fixture
+def world(shared, request):
+    request.node.labs = [shared.lab]
+    yield shared
+    request.node.labs = []
+
+
+# The TLS port.
+
+def drained(sock, seconds=5):
+    """How long until the other end has closed; what came before that is thrown away."""
+    start = time.monotonic()
+    sock.settimeout(seconds)
+    try:
+        while sock.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - start
+
+
+def client_hello():
+    out = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=GATEWAY_NAME)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read()
+
+
+GARBAGE = {
+    "random": lambda: os.urandom(500),
+    "http": lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "ssh": lambda: b"SSH-2.0-OpenSSH_9.2\r\n",
+    "ssl-2-hello": lambda: b"\x80\x2e\x01\x00\x02" + bytes(43),
+    "record-too-long": lambda: b"\x16\x03\x01\xff\xff" + bytes(600),
+    "empty-records": lambda: b"\x16\x03\x01\x00\x00" * 100,
+    "alert-first": lambda: b"\x15\x03\x01\x00\x02\x02\x28",
+    "data-first": lambda: b"\x17\x03\x03\x00\x20" + bytes(32),
+    "hello-with-a-lying-length": lambda: client_hello()[:6] + b"\xff\xff\xff" + bytes(2000),
+    "hello-then-garbage": lambda: client_hello() + os.urandom(2000),
+    "hello-twice": lambda: client_hello() * 2,
+    "megabyte": lambda: os.urandom(1 << 20),
+}
+
+
+def test_garbage_on_the_tls_port(world):
+    with world.undisturbed():
+        for name, make in GARBAGE.items():
+            mark = world.gateway.process.mark()
+            with world.tcp() as sock:
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(make())
+                assert drained(sock) < HANDSHAKE_TIMEOUT - 0.5, f"{name}: not closed"
+            log = world.gateway.process.log(mark)
+            assert len(log.splitlines()) <= 3, f"{name}: too much was logged:\n{log}"
+    assert world.refused("protocol-error") > 0
+
+
+def test_connections_that_come_and_go(world):
+    """Closed or reset at once, in every stage of the handshake."""
+    hello = client_hello()
+    with world.undisturbed():
+        for cut in (0, 1, 5, 6, 50, len(hello) - 1, len(hello)):
+            for reset in (False, True):
+                sock = world.tcp()
+                sock.sendall(hello[:cut])
+                if reset:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+        peer = world.tls()
+        peer.close()
+        peer = world.tls()
+        peer.write(b"POST / HT")
+        peer.close()
+
+
+@pytest.mark.serial
+def test_slow_and_silent_ones_run_out_of_time(world):
+    """Whether they say nothing, half, or a byte now and then: all end with handshake-timeout."""
+    hello, ends, errors = client_hello(), {}, []
+    before = world.refused("handshake-timeout")
+
+    def run(name, sock, trickle=b"", send=None):
+        start = time.monotonic()
+        send = send or sock.sendall
+        try:
+            sock.settimeout(0.5)
+            for _ in range(20):
+                with contextlib.suppress(OSError, Closed):
+                    send(trickle[:1])
+                trickle = trickle[1:]
+                with contextlib.suppress(socket.timeout):
+                    if not sock.recv(65536):
+                        break
+        except ConnectionError:
+            pass
+        except Exception as error:
+            errors.append((name, error))
+        ends[name] = time.monotonic() - start
+        sock.close()
+
+    with world.undisturbed():
+        slow = {"silent": (world.tcp(), b""), "half-hello": (world.tcp(), b""),
+                "byte-by-byte-hello": (world.tcp(), hello)}
+        slow["half-hello"][0].sendall(hello[:len(hello) // 2])
+        peers = {name: world.tls() for name in ("nothing", "half-request", "byte-by-byte")}
+        peers["half-request"].write(b"POST / HTTP/1.1\r\nHost: vpn\r\nContent-Le")
+        body = world.tls()
+        body.write(b"POST / HTTP/1.1\r\nHost: vpn\r\nContent-Length: 8000\r\n\r\nonly this")
+        logged_in = world.tls()
+        logged_in.login()
+        threads = [threading.Thread(target=run, args=(name, sock, text))
+                   for name, (sock, text) in slow.items()]
+        threads += [threading.Thread(target=run, args=(
+            name, peer.sock, request("POST", "/", [("X-Pad", "x" * 99)]) if "byte" in name else b"",
+            lambda text, peer=peer: text and peer.write(text))) for name, peer in {
+                **peers, "half-body": body, "logged-in": logged_in}.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors, errors
+        for name, seconds in ends.items():
+            assert seconds < HANDSHAKE_TIMEOUT + 1.5, f"{name} was let live for {seconds} s"
+            assert seconds > HANDSHAKE_TIMEOUT - 1.5, f"{name} was cut after {seconds} s"
+        assert world.refused("handshake-timeout") - before == len(ends) == 8
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: vpn\r\n"
+
+REQUESTS = {
+    "huge-field": (413, HEAD + b"X: " + b"a" * (1 << 20) + b"\r\n\r\n"),
+    "huge-target": (413, b"POST /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n\r\n"),
+    "many-fields": (413, HEAD + b"X: y\r\n" * 1000 + b"\r\n"),
+    "endless-head": (413, HEAD + b"X: y\r\n" * 100000),
+    "body-over-limit": (413, HEAD + b"Content-Length: 8193\r\n\r\n" + bytes(8193)),
+    "body-that-is-only-announced": (413, HEAD + b"Content-Length: 999999999\r\n\r\n"),
+    "length-beyond-64-bits": ((400, 413), HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n"),
+    "negative-length": (400, HEAD + b"Content-Length: -1\r\n\r\n"),
+    "length-with-a-sign": (400, HEAD + b"Content-Length: +1\r\n\r\nx"),
+    "two-lengths": (400, HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
+    "chunked": (400, HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+    "chunked-and-length": (400, HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\nx"),
+    "http-1.0": (505, b"POST / HTTP/1.0\r\n\r\n"),
+    "http-2-preface": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "http-0.9": ((400, 505), b"GET /\r\n\r\n"),
+    "bare-lf": (400, HEAD.replace(b"\r", b"") + b"\n"),
+    "bare-cr": (400, HEAD.replace(b"\n", b"") + b"X: y\r\n\r\n"),
+    "folded-field": (400, HEAD + b"X: a\r\n b\r\n\r\n"),
+    "space-before-colon": (400, HEAD + b"X : a\r\n\r\n"),
+    "field-without-colon": (400, HEAD + b"nothing\r\n\r\n"),
+    "empty-field-name": (400, HEAD + b": a\r\n\r\n"),
+    "zero-byte": (400, HEAD + b"X: a\0b\r\n\r\n"),
+    "garbage": (400, b"\r\n\r\n" + bytes(range(256))),
+    "pipelined": (400, (HEAD + b"Content-Length: 0\r\n\r\n") * 2),
+    "smuggled-behind-a-body": (400, HEAD + b"Content-Length: 1\r\n\r\nxPOST / HTTP/1.1\r\n\r\n"),
+    "another-method": (405, b"PUT / HTTP/1.1\r\nHost: vpn\r\n\r\n"),
+    "lower-case-method": (405, b"post / HTTP/1.1\r\nHost: vpn\r\n\r\n"),
+    "connect-elsewhere": (404, b"CONNECT www.example:443 HTTP/1.1\r\nHost: www.example\r\n\r\n"),
+    "connect-below": (404, b"CONNECT " + TUNNEL.encode() + b"/.. HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "cookie-of-nobody": (401, request("CONNECT", TUNNEL, [("Cookie", "webvpn=" + "0" * 64)])),
+    "cookie-that-is-long": ((400, 401, 413), request("CONNECT", TUNNEL,
+                                                     [("Cookie", "webvpn=" + "0" * 9000)])),
+    "cookie-of-bytes": ((400, 401), request("CONNECT", TUNNEL, [("Cookie", "webvpn=%00%n'\"")])),
+}
+
+
+def ask_anything(peer, text):
+    """(status, the reason word), or (None, how it was closed)."""
+    # A peer that is refused may find its connection closed before all is written.
+    with contextlib.suppress(OSError):
+        peer.sock.settimeout(2)
+        for at in range(0, len(text), 16000):
+            peer.write(text[at:at + 16000])
+    try:
+        answer = peer.read_answer()
+        return answer.status, answer.get("X-Reason")
+    except (Closed, OSError) as closed:
+        return None, str(closed)
+
+
+def test_requests_that_are_wrong(world):
+    """Each is answered with its status and closed."""
+    failures = []
+    with world.undisturbed():
+        for name, (status, text) in REQUESTS.items():
+            before = world.refused("protocol-error")
+            peer = world.tls()
+            got = ask_anything(peer, text)
+            if got not in [(each, "protocol-error")
+                           for each in (status if isinstance(status, tuple) else (status,))]:
+                failures.append(f"{name}: {got}")
+                peer.close()
+                continue
+            with contextlib.suppress(Closed):
+                peer.read_end(3)
+            peer.close()
+            wait_until(lambda: world.refused("protocol-error") == before + 1, 2, f"{name} counted")
+    assert not failures, "\n".join(failures)
+
+
+def test_sixteen_requests_are_enough(world):
+    with world.undisturbed():
+        peer = world.tls()
+        for _ in range(16):
+            assert peer.ask(request("POST", "/", body=INIT)).status == 200
+        answer = peer.ask(request("POST", "/", body=INIT))
+        assert (answer.status, answer.get("X-Reason")) == (503, "protocol-error")
+        assert peer.read_end() in ("close_notify", None)
+
+
+OFFERS = [("X-CSTP-MTU", "0"), ("X-CSTP-MTU", "-1"), ("X-CSTP-MTU", "99999999999"),
+          ("X-CSTP-Base-MTU", "0"), ("X-CSTP-Base-MTU", "1"), ("X-CSTP-Base-MTU", "65536"),
+          ("X-CSTP-Base-MTU", "4294967297"), ("X-CSTP-Address-Type", "IPv9"),
+          ("X-DTLS-CipherSuite", "x" * 4000), ("X-DTLS-Master-Secret", "zz" * 48),
+          ("X-CSTP-Hostname", "\x1b[2J" + "a" * 3000), ("User-Agent", "%n%s" * 500),
+          ("X-CSTP-Accept-Encoding", "lzs,deflate,gzip")]
+
+
+def test_offers_that_make_no_sense(world):
+    with world.undisturbed():
+        for offer in OFFERS:
+            peer = Peer(world.lab.rogue, world.mad)
+            peer.login()
+            text = request("CONNECT", TUNNEL, [
+                ("Cookie", f"webvpn={peer.cookie}"), ("X-CSTP-Version", "1"),
+                ("X-CSTP-Address-Type", "IPv4"), offer])
+            status, _ = ask_connect(peer, text)
+            assert status in (200, 400, 503), offer
+            if status == 200:
+                assert 576 <= int(peer.answer.get("X-CSTP-MTU")) <= 9216, offer
+                assert peer.probe(), offer
+                with contextlib.suppress(Closed):
+                    peer.send(5, b"\xb0")
+            peer.close()
+        wait_until(lambda: len(world.gateway.sessions()) == 1, 3, "their ends", 0.05)
+    assert world.gateway.process.log().isascii(), "bytes of a peer went to the log"
+
+
+def ask_connect(peer, text):
+    peer.write(text)
+    peer.answer = peer.read_answer()
+    return peer.answer.status, peer.answer.get("X-Reason")
+
+
+@pytest.mark.serial
+def test_two_hundred_that_stall(world):
+    """No more of one source are kept than the limit says; whoever comes from elsewhere is served."""
+    bob = world.corp.device("bob")
+    turned, late = world.refused("rate-limited"), world.refused("handshake-timeout")
+    limit = LIMITS["pending_per_source"]
+    with world.undisturbed():
+        time.sleep(1)  # what came before has left its source's rate
+        stalled = [world.tcp() for _ in range(200)]
+        wait_until(lambda: world.refused("rate-limited") - turned == 200 - limit, 3, "turned away")
+        peer = connected(world.lab.other, bob)
+        assert_echo(peer, peer, peer.inner4)
+        peer.send(5, b"\xb0")
+        peer.close()
+        wait_until(lambda: world.refused("handshake-timeout") - late == limit,
+                   HANDSHAKE_TIMEOUT + 3, "timeouts")
+        for sock in stalled:
+            assert drained(sock, 3) < 3
+            sock.close()
+    world.gateway.process.wait_for(r"refused 10\.77\.2\.2:\d+: rate-limited: ")
+    lines = re.findall("rate-limited", world.gateway.process.log())
+    assert len(lines) <= 10, f"{len(lines)} lines about connections that were turned away"
+
+
+@pytest.mark.serial
+def test_flood_of_connections(world):
+    """More a second than the limit: the rest is turned away before it costs anything."""
+    bob = world.corp.device("bob2")
+    before = world.refused("rate-limited")
+    stop = threading.Event()
+    count = [0]
+
+    def flood():
+        while not stop.is_set():
+            with contextlib.suppress(OSError), world.tcp() as sock:
+                sock.sendall(b"\x16\x03\x01\x02\x00")
+                count[0] += 1
+
+    with world.undisturbed():
+        time.sleep(1)
+        threads = [threading.Thread(target=flood) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            start = time.monotonic()
+            peer = connected(world.lab.other, bob)
+            assert_echo(peer, peer, peer.inner4)
+            assert time.monotonic() - start < 2
+            peer.send(5, b"\xb0")
+            peer.close()
+            time.sleep(0.5)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        wait_until(lambda: len(world.gateway.sessions()) == 1, 3, "bob's end", 0.05)
+    turned = world.refused("rate-limited") - before
+    assert count[0] > 600 and turned > count[0] / 4, f"{turned} of {count[0]} turned away"
+
+
+def processor_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_descriptors_are_as_many_as_the_system_allows(world):
+    limits = Path(f"/proc/{world.engine}/limits").read_text()
+    soft, hard = re.search(r"Max open files +(\d+) +(\d+)", limits).groups()
+    assert int(soft) >= min(int(hard), 65536) > 1024, limits
+
+
+@pytest.mark.serial
+def test_no_descriptor_is_left(make_lab, make_corp):
+    """Whoever comes then waits, without turning the processor hot, and is served later."""
+    lab = make_lab(laptops=("laptop", "rogue"))
+    corp = make_corp(lab)
+    config = gateway_config(corp).set("limits", handshakes_per_source=1000)
+    gateway = Tund(lab, lab.gw, config)
+    gateway.write_config()
+    gateway.process = lab.gw.spawn("tund-gw", [
+        "setpriv", "--bounding-set=-sys_resource", "prlimit", "--nofile=64:64", TUND,
+        "--foreground", "--config", gateway.file])
+    gateway.process.wait_for("gateway ready")
+    good = connected(lab.laptop, corp.device("alice"))
+    stalled = [open_socket(lab.rogue, socket.SOCK_STREAM, GATEWAY_V4[0]) for _ in range(90)]
+    engine = gateway.processes()["engine"]
+    wait_until(lambda: len(os.listdir(f"/proc/{engine}/fd")) == 64, 5,
+               "the last descriptor's use", 0.01)
+    before = processor_s(engine)
+    time.sleep(1)
+    assert processor_s(engine) - before < 0.4, "a busy loop"
+    assert_echo(good, good, good.inner4)
+    for sock in stalled:
+        sock.close()
+    time.sleep(1.5)
+    peer = connected(lab.laptop, corp.device("bob"))
+    assert_echo(peer, peer, peer.inner4)
+
+
+# The UDP port: strangers.
+
+def record(kind=23, version=0xfefd, epoch=1, sequence=1, body=bytes(40), length=None):
+    return (struct.pack("!BHH", kind, version, epoch) + sequence.to_bytes(6, "big") +
+            struct.pack("!H", len(body) if length is None else length) + body)
+
+
+def test_datagrams_of_strangers(world):
+    with world.undisturbed(), inside(world.lab.rogue):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect((GATEWAY_V4[0], PORT))
+        cases = {
+            "unknown_peer": [record(), record(kind=22), record(epoch=7), record(kind=21)],
+            "not_dtls": [b"\0" * 20, b"\xff" * 1400, b"GET / HTTP/1.1\r\n\r\n", record(kind=19)],
+            "truncated": [b"\x17", record()[:12], b"\x16\xfe\xfd"],
+            "wrong_version": [record(version=0x0303), record(version=0xfefc)],
+            "oversized": [record(length=41), record(length=0xffff), record(body=bytes(300), length=65000)],
+        }
+        for word, datagrams in cases.items():
+            with world.counted(**{word: len(datagrams)}):
+                sock.send(b"")  # not worth counting
+                for datagram in datagrams:
+                    sock.send(datagram)
+
+
+def test_a_hundred_thousand_datagrams(world):
+    """Of every length and content, from a stranger: counted, and forgotten."""
+    chance = random.Random(7)
+    starts = [b"", b"\x17", b"\x16", b"\x17\xfe\xfd\x00\x01", b"\x16\xfe\xfd\x00\x00",
+              b"\x16\xfe\xff" + bytes(9), b"\x14\xfe\xfd\x00\x00", b"\x15\xfe\xfd\x00\x01"]
+    pieces = [chance.choice(starts) + chance.randbytes(chance.randrange(0, 1300))
+              for _ in range(2000)]
+    total = 100_000
+    before = sum(world.drops().values())
+    with world.undisturbed():
+        with inside(world.lab.rogue):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect((GATEWAY_V4[0], PORT))
+        start = time.monotonic()
+        for n in range(total):
+            with contextlib.suppress(ConnectionRefusedError):
+                sock.send(pieces[n % len(pieces)])
+            if n % 100 == 0:
+                while n > (time.monotonic() - start) * 25000:
+                    time.sleep(0.001)
+        wait_until(lambda: sum(world.drops().values()) - before >= total, 5, "all of them counted")
+    assert sum(world.drops().values()) - before == total
+
+
+# The UDP port: in the good session's name.
+
+def changed(text, at, value):
+    return text[:at] + value + text[at + len(value):]
+
+
+def ahead(text, by=100_000):
+    """The record with a sequence number that has not been."""
+    return changed(text, 5, (int.from_bytes(text[5:11], "big") + by).to_bytes(6, "big"))
+
+
+def test_replayed_records(world):
+    """Recorded on the way and sent again from the same address, at once and later."""
+    with world.undisturbed():
+        records = world.capture.data(50)
+        with world.counted(replayed=len(records)):
+            world.inject(*records)
+        time.sleep(0.5)
+        with world.counted(replayed=2 * len(records)):
+            world.inject(*records, *reversed(records))
+
+
+FORGED = {
+    "truncated": ("truncated", lambda r: [r[:1], r[:12], record(body=bytes(23))]),
+    "not-dtls": ("not_dtls", lambda r: [changed(r, 0, b"\x00"), changed(r, 0, b"\x18"),
+                                        changed(r, 0, b"\xff"), os.urandom(10) * 0 + b"\x30" * 99]),
+    "wrong-version": ("wrong_version", lambda r: [changed(ahead(r), 1, b"\xfe\xfc"),
+                                                  changed(ahead(r), 1, b"\x03\x03"),
+                                                  changed(ahead(r), 1, b"\xfe\xff")]),
+    "wrong-epoch": ("wrong_epoch", lambda r: [changed(ahead(r), 3, b"\x00\x00"),
+                                              changed(ahead(r), 3, b"\x00\x02"),
+                                              changed(ahead(r), 3, b"\xff\xff"),
+                                              changed(changed(ahead(r), 3, b"\x00\x00"), 0, b"\x15")]),
+    "oversized": ("oversized", lambda r: [changed(ahead(r), 11, b"\xff\xff"), ahead(r)[:-1],
+                                          ahead(r) + b"x", ahead(r) + ahead(r)]),
+    "flipped-bit": ("forged", lambda r: [changed(ahead(r), n, bytes([ahead(r)[n] ^ 1]))
+                                         for n in (13, 20, 21, len(r) - 16, len(r) - 1)]),
+    "other-sequence": ("forged", lambda r: [ahead(r, n) for n in (10_000, 20_000, 1 << 40)]),
+    "last-sequence": ("forged", lambda r: [changed(r, 5, b"\xff" * 6)]),
+    "random-body": ("forged", lambda r: [ahead(r)[:13] + os.urandom(len(r) - 13)
+                                         for _ in range(20)]),
+    "alert": ("forged", lambda r: [changed(ahead(r), 0, b"\x15"),
+                                   record(21, sequence=1 << 30, body=os.urandom(26))]),
+    "handshake-in-epoch-1": ("forged", lambda r: [changed(ahead(r), 0, b"\x16"),
+                                                  record(22, sequence=1 << 30,
+                                                         body=os.urandom(60))]),
+    "handshake-in-the-clear": ("wrong_epoch", lambda r: [record(22, epoch=0, sequence=5,
+                                                           body=os.urandom(60))]),
+    "finished-in-the-clear": ("wrong_epoch", lambda r: [record(22, epoch=0, sequence=6, body=(
+        b"\x14\x00\x00\x0c\x00\x03\x00\x00\x00\x00\x00\x0c" + bytes(12)))]),
+    "change-cipher": ("wrong_epoch", lambda r: [record(20, epoch=0, sequence=7, body=b"\x01")]),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_records(world, name):
+    word, make = FORGED[name]
+    with world.undisturbed():
+        datagrams = make(world.capture.data(1)[0])
+        with world.counted(**{word: len(datagrams)}):
+            world.inject(*datagrams)
+
+
+def hello(app_id, sequence=0):
+    """A whole ClientHello as our client makes it, with its App-ID."""
+    body = (b"\xfe\xfd" + os.urandom(32) + b"\x20" + app_id + b"\x00" + b"\x00\x02\x00\xa9" +
+            b"\x01\x00")
+    message = b"\x01" + len(body).to_bytes(3, "big") + b"\0\0" + b"\0\0\0" + \
+        len(body).to_bytes(3, "big") + body
+    return record(22, epoch=0, sequence=sequence, body=message)
+
+
+def test_hellos_of_nobody(world):
+    with world.undisturbed():
+        with world.counted(unknown_app_id=100):
+            world.inject(*(hello(os.urandom(32), n) for n in range(50)))
+            world.inject(*(hello(os.urandom(32), n) for n in range(50)),
+                         source=("10.77.2.2", 5555))
+
+
+def test_replayed_hellos(world):
+    """The App-ID can be read on the way. Whoever repeats it, from wherever, gets no further than a
+    candidate, a few a second."""
+    mark = world.gateway.process.mark()
+    with world.undisturbed():
+        session = world.gateway.session("alice")
+        app_id = world.app_id
+        before = world.drops().get("hello-rate", 0)
+        for n in range(40):
+            world.inject(hello(app_id, n), source=("10.77.2.2", 5000 + n))
+            world.inject(hello(app_id, n))
+            time.sleep(0.02)
+        assert world.drops().get("hello-rate", 0) - before > 40
+        for record_ in world.capture.data(3):
+            world.inject(record_, source=("10.77.2.2", 5039))
+        time.sleep(1)
+    assert world.gateway.session("alice")["peer_address"] == session["peer_address"]
+    assert "alice: over" not in world.gateway.process.log(mark)

@@ -1,0 +1,24 @@
+#pragma once
+/* Messages to the thread that runs a loop: any thread posts, the owner is woken and receives them
+ * one by one, first in first out per sender. Not on the packet path. */
+
+#include <stddef.h>
+
+#include <uv.h>
+
+struct mailbox;
+
+/* Embedded first in every message; the receiver frees the message. */
+struct mailbox_message {
+	struct mailbox_message *next;
+};
+
+typedef void (*mailbox_fn)(struct mailbox_message *message, void *owner);
+
+struct mailbox *mailbox_new(uv_loop_t *loop, mailbox_fn receive, void *owner);
+/* On the owner's thread, or any once that has ended; nobody posts any more. What was not received
+ * goes to receive first; the handle is closed through the loop, which must run once more. */
+void mailbox_free(struct mailbox *mailbox);
+
+/* Takes the message. Any thread. */
+void mailbox_post(struct mailbox *mailbox, struct mailbox_message *message);

@@ -1,0 +1,655 @@
+/* States:
+ *
+ *	WAITING ──time──▶ DIALLING ──connected, network set──▶ UP
+ *	   ▲                 │                                  │
+ *	   └──refused,───────┘◀──the channel is lost, at once───┘
+ *	      no answer
+ *
+ * While UP a renewal dials beside the tunnel: a new TLS connection, so new keys; the new flow takes
+ * over and the old one drains (make before break). Routes stay while the tunnel is being dialled
+ * again: what belongs inside does not leave in the clear, and inner connections wait instead of
+ * breaking. */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/rand.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "client/names.h"
+#include "client/netconf.h"
+#include "key/remote.h"
+
+enum {
+	RETRY_FIRST_MS = 1000,
+	RETRY_MAX_MS = 60000,
+	RETRY_REFUSED_MS = 5000, /* a refusal will not have changed in a second */
+	RETRY_REPLACED_MS = 60000,
+	RENEWAL_RETRY_MS = 30000,
+	STABLE_S = 10,	  /* a tunnel that lasted so long is dialled again at once */
+	GIVE_BACK_S = 60, /* without a gateway for so long, the host gets its network back */
+	OUTER_V4 = 20,
+	OUTER_V6 = 40,
+	OUTER_UDP = 8,
+	CSTP_TYPE = 1,
+	THE_SESSION = 1, /* a client has one */
+};
+
+static void dial(struct client *client, bool renewal);
+static void on_retry(uv_timer_t *timer);
+
+static const char *const state_names[] = {
+	[CLIENT_DIALLING] = "connecting",
+	[CLIENT_UP] = "up",
+	[CLIENT_WAITING] = "waiting",
+};
+
+const char *client_state_name(const struct client *client)
+{
+	if (client->state == CLIENT_WAITING && client->last_refused)
+		return "refused";
+	return state_names[client->state];
+}
+
+static void client_enter(struct client *client, enum client_state state, const char *why)
+{
+	if (client->state == state)
+		return;
+	log_info("tunnel %s -> %s%s%s", state_names[client->state], state_names[state],
+		 why && why[0] ? ": " : "", why ? why : "");
+	client->state = state;
+	client->since_at = clock_wall();
+}
+
+/* ---- WAITING ---- */
+
+static void arm(struct client *client, int64_t delay_ms)
+{
+	client->retry_at_us = clock_now_us() + delay_ms * CLOCK_MS_US;
+	uv_timer_start(&client->retry, on_retry, (uint64_t)delay_ms, 0);
+}
+
+/* Doubling up to a minute, with up to a quarter of chance, so that a fleet does not come in step.
+ */
+static int64_t back_off_ms(const struct client *client)
+{
+	int64_t delay_ms = client->last_refused ? RETRY_REFUSED_MS : RETRY_FIRST_MS;
+	uint8_t chance = 0;
+
+	for (unsigned i = 1; i < client->failures && delay_ms < RETRY_MAX_MS; i++)
+		delay_ms *= 2;
+	if (delay_ms > RETRY_MAX_MS)
+		delay_ms = RETRY_MAX_MS;
+	RAND_bytes(&chance, 1);
+	return delay_ms - delay_ms / 4 * chance / 255;
+}
+
+static void on_withdrawn(int error, const char *text, void *user)
+{
+	(void)user;
+	if (error)
+		log_warn("cannot take this host's network back: %s", text);
+}
+
+/* A refusal may last, and so may a gateway's absence: the host goes back to what it was without us.
+ * For a short while routes stay, so that inner connections wait instead of leaving another way. */
+static void withdraw(struct client *client)
+{
+	struct parent_msg_network nothing = {0};
+
+	if (client->network.addresses.count == 0)
+		return;
+	parent_msg_network_done(&client->network);
+	parent_link_ask_network(client->parent, &nothing, on_withdrawn, client);
+}
+
+static void wait_and_retry(struct client *client)
+{
+	int64_t delay_ms;
+
+	client->failures++;
+	client->gateway = (client->gateway + 1) % client->config->client.gateways.count;
+	/* The others of the list are tried at once; a whole round without success is waited for. */
+	if (client->failures % client->config->client.gateways.count != 0 && !client->last_refused)
+		delay_ms = 0;
+	else
+		delay_ms = back_off_ms(client);
+	client_enter(client, CLIENT_WAITING, NULL);
+	if (clock_wall() - client->lost_at >= GIVE_BACK_S)
+		withdraw(client);
+	arm(client, delay_ms);
+}
+
+/* The handshake's short id stands in what the user sees: the gateway's log has it too. */
+static void remember_failure(struct client *client, const struct dial_result *result)
+{
+	const char *gateway = client->config->client.gateways.items[client->gateway];
+
+	client->last_reason = result->reason;
+	client->last_refused = result->refused;
+	snprintf(client->last_id, sizeof(client->last_id), "%s", result->id);
+	snprintf(client->last_error, sizeof(client->last_error), "%.400s%s%s", result->text,
+		 result->id[0] ? ", handshake " : "", result->id);
+	log_warn("%s%s: %s: %.400s%s%s%s", result->by_us ? "refused " : "", gateway,
+		 result->refused ? reason_word(result->reason) : "no connection", result->text,
+		 result->id[0] ? " (handshake " : "", result->id, result->id[0] ? ")" : "");
+}
+
+/* ---- UP ---- */
+
+static unsigned inner_mtu(const struct dial_result *result)
+{
+	struct addr peer = addr_of_endpoint(&result->peer);
+	unsigned outer = (peer.family == 6 ? OUTER_V6 : OUTER_V4) + OUTER_UDP + DTLS_OVERHEAD_GCM +
+			 CSTP_TYPE;
+	unsigned ours = result->path_mtu > outer ? result->path_mtu - outer : result->params.mtu;
+
+	return ours < result->params.mtu ? ours : result->params.mtu;
+}
+
+static void add_own(struct prefix_list *own, const struct addr *addr)
+{
+	struct prefix host;
+
+	if (!addr->family)
+		return;
+	host = prefix_host(addr);
+	prefix_list_add(own, &host);
+}
+
+static void attach(struct client *client, struct dial_result *result)
+{
+	const struct tunnel_params *params = &result->params;
+	struct worker_order *order = xnew(struct worker_order);
+	struct flow_spec *spec = &order->spec;
+	struct addr peer = addr_of_endpoint(&result->peer);
+
+	order->kind = WORKER_ATTACH;
+	*spec = (struct flow_spec){
+		.id = ++client->next_flow,
+		.session = THE_SESSION,
+		.replaces = client->flow,
+		.name = xalloc_string(client->config->client.gateways.items[client->gateway]),
+		.tls = take(result->tls),
+		.has_dtls = params->has_dtls,
+		.app_id_len = params->app_id_len,
+		.mtu = inner_mtu(result),
+		.dpd_us = params->dpd_s * CLOCK_SECOND_US,
+		.keepalive_us = params->keepalive_s * CLOCK_SECOND_US,
+		.access = access_everything(),
+		.peer_is_tund = result->is_tund,
+	};
+	memcpy(spec->psk, result->psk, sizeof(spec->psk));
+	memcpy(spec->app_id, params->app_id, sizeof(spec->app_id));
+	spec->path.peer = addr_endpoint(&peer, params->dtls_port);
+	add_own(&spec->own, &params->v4);
+	add_own(&spec->own, &params->v6);
+	client->flow = spec->id;
+	worker_post(client->worker, order);
+}
+
+static void describe(struct client *client, const struct dial_result *result)
+{
+	snprintf(client->tls_version, sizeof(client->tls_version), "%s", tls_version(result->tls));
+	snprintf(client->cipher, sizeof(client->cipher), "%s", tls_cipher(result->tls));
+	snprintf(client->group, sizeof(client->group), "%s", tls_group(result->tls));
+	snprintf(client->cookie, sizeof(client->cookie), "%s", result->cookie);
+}
+
+static void tunnel_done(struct dial_result *tunnel)
+{
+	tunnel_params_done(&tunnel->params);
+	prefix_list_done(&tunnel->outer);
+	tls_free(tunnel->tls);
+	explicit_bzero(tunnel, sizeof(*tunnel));
+}
+
+static void log_up(const struct client *client)
+{
+	const struct tunnel_params *params = &client->tunnel.params;
+	char v4[ADDR_TEXT], v6[ADDR_TEXT], peer[ADDR_ENDPOINT_TEXT];
+
+	log_info("tunnel up: %s (%s), address %s%s%s, mtu %u, %zu routes",
+		 client->config->client.gateways.items[client->gateway],
+		 addr_endpoint_print(&client->tunnel.peer, peer),
+		 params->v4.family ? addr_print(&params->v4, v4) : "",
+		 params->v4.family && params->v6.family ? " " : "",
+		 params->v6.family ? addr_print(&params->v6, v6) : "", client->mtu,
+		 client->network.routes.count);
+}
+
+static void go_up(struct client *client, struct dial_result *result)
+{
+	unsigned rekey_s = result->params.rekey_s;
+
+	describe(client, result);
+	client->over_dtls = client->over_dtls && client->state == CLIENT_UP;
+	attach(client, result);
+	tunnel_done(&client->tunnel);
+	client->tunnel = *result;
+	*result = (struct dial_result){0};
+	client->last_reason = REASON_NONE;
+	client->last_refused = false;
+	client->last_error[0] = client->last_id[0] = '\0';
+	client_enter(client, CLIENT_UP, NULL);
+	log_up(client);
+	if (rekey_s)
+		arm(client, (int64_t)rekey_s * 1000);
+	else
+		uv_timer_stop(&client->retry);
+}
+
+static void on_network(int error, const char *text, void *user)
+{
+	struct client *client = user;
+	struct dial_result *result = take(client->pending);
+
+	if (error == 0) {
+		parent_msg_network_done(&client->network);
+		client->network = client->pending_network;
+		client->pending_network = (struct parent_msg_network){0};
+		go_up(client, result);
+	} else {
+		parent_msg_network_done(&client->pending_network);
+		result->reason = REASON_INTERNAL;
+		result->refused = false;
+		snprintf(result->text, sizeof(result->text), "cannot set this host's network: %s",
+			 text);
+		remember_failure(client, result);
+		tunnel_done(result);
+		wait_and_retry(client);
+	}
+	free(result);
+}
+
+/* A renewal keeps what was measured; the new flow measures again. */
+static unsigned planned_mtu(const struct client *client, const struct dial_result *result)
+{
+	unsigned mtu = inner_mtu(result);
+
+	return client->flow && client->mtu && client->mtu < mtu ? client->mtu : mtu;
+}
+
+/* The host's network first: a packet must not come back by a route that is not there yet. */
+static void set_network(struct client *client, struct dial_result *result)
+{
+	struct parent_msg_network network;
+
+	client->mtu = planned_mtu(client, result);
+	if (client->mtu < TUNNEL_PARAMS_MTU_MIN_V6)
+		result->params.v6 = (struct addr){0};
+	netconf_plan(&client->config->client, &result->params, &client->outer, client->mtu,
+		     &network);
+	if (netconf_equal(&network, &client->network)) {
+		parent_msg_network_done(&network);
+		go_up(client, result);
+		tunnel_done(result);
+		return;
+	}
+	client->pending = xalloc_copy(result, sizeof(*result));
+	*result = (struct dial_result){0};
+	client->pending_network = network;
+	parent_link_ask_network(client->parent, &client->pending_network, on_network, client);
+}
+
+/* ---- DIALLING ---- */
+
+static bool is_known(const struct prefix_list *list, const struct prefix *prefix)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (prefix_equal(&list->items[i], prefix))
+			return true;
+	}
+	return false;
+}
+
+static void remember_outer(struct client *client, const struct prefix_list *outer)
+{
+	for (size_t i = 0; i < outer->count && client->outer.count < 64; i++) {
+		if (!is_known(&client->outer, &outer->items[i]))
+			prefix_list_add(&client->outer, &outer->items[i]);
+	}
+}
+
+static void take_failure(struct client *client, const struct dial_result *result)
+{
+	if (result->cookie_refused) {
+		/* The session is over; once more with a login, at once. */
+		client->cookie[0] = '\0';
+		if (client->flow)
+			arm(client, RENEWAL_RETRY_MS);
+		else
+			dial(client, false);
+		return;
+	}
+	remember_failure(client, result);
+	if (client->flow) {
+		arm(client, RENEWAL_RETRY_MS);
+		return;
+	}
+	if (result->refused)
+		withdraw(client);
+	wait_and_retry(client);
+}
+
+static void on_dialled(struct dial_result *result, void *user)
+{
+	struct client *client = user;
+
+	client->dial = NULL;
+	remember_outer(client, &result->outer);
+	if (result->reason != REASON_NONE)
+		take_failure(client, result);
+	else
+		set_network(client, result);
+}
+
+static void dial(struct client *client, bool renewal)
+{
+	struct dial_options options = {
+		.loop = client->options.loop,
+		.setup = &client->setup,
+		.trust = client->options.trust,
+		.parent = client->parent,
+		.names = client->names,
+		.gateway = client->config->client.gateways.items[client->gateway],
+		.peer_name = client->config->trust.peer_name,
+		.cookie = client->cookie,
+		.hostname = client->options.hostname,
+		.held4 = client->tunnel.params.v4,
+		.held6 = client->tunnel.params.v6,
+		.want_dtls = client->config->client.transport != CONFIG_TRANSPORT_TCP,
+		.last_outer = &client->outer,
+	};
+
+	if (client->dial || client->pending || client->stopping)
+		return;
+	if (!renewal)
+		client_enter(client, CLIENT_DIALLING, NULL);
+	client->dial = dial_start(&options, on_dialled, client);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct client *client = timer->data;
+
+	dial(client, client->state == CLIENT_UP);
+}
+
+bool client_take_parent(struct client *client)
+{
+	return parent_link_take(client->parent);
+}
+
+/* ---- what the worker tells ---- */
+
+/* The gateway has ended the session. A new login decides; but not at once where that could only
+ * make two devices with one certificate throw each other out in turns. */
+static void end_session(struct client *client, struct dial_result *lost)
+{
+	client->cookie[0] = '\0';
+	lost->refused = true;
+	remember_failure(client, lost);
+	switch (lost->reason) {
+	case REASON_REVOKED:
+	case REASON_EXPIRED:
+	case REASON_SHUTDOWN:
+		client_enter(client, CLIENT_DIALLING, lost->text);
+		dial(client, false);
+		return;
+	default:
+		break;
+	}
+	dial_cancel(take(client->dial));
+	client_enter(client, CLIENT_WAITING, lost->text);
+	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : RETRY_REFUSED_MS);
+}
+
+/* The session may be taken up again with the cookie, or it is over. */
+static void take_ended(struct client *client, const struct worker_event *event)
+{
+	struct dial_result lost = {.reason = event->reason};
+
+	flow_add_traffic(&client->carried, &event->traffic);
+	if (event->flow != client->flow || client->stopping)
+		return;
+	client->flow = 0;
+	client->over_dtls = false;
+	snprintf(lost.text, sizeof(lost.text), "%s",
+		 event->text[0] ? event->text : reason_word(event->reason));
+	uv_timer_stop(&client->retry);
+	if (!event->keep) {
+		end_session(client, &lost);
+		return;
+	}
+	log_info("the gateway's channel was lost: %s", lost.text);
+	client->lost_at = clock_wall();
+	if (client->lost_at - client->since_at >= STABLE_S || client->state != CLIENT_UP) {
+		client->failures = 0;
+		client_enter(client, CLIENT_DIALLING, lost.text);
+		dial(client, false);
+		return;
+	}
+	/* It did not last: whatever ends it is given time. */
+	dial_cancel(take(client->dial));
+	snprintf(client->last_error, sizeof(client->last_error), "%s", lost.text);
+	wait_and_retry(client);
+}
+
+static void take_transport(struct client *client, const struct worker_event *event)
+{
+	if (event->flow != client->flow)
+		return;
+	client->over_dtls = event->over_dtls;
+	snprintf(client->data_cipher, sizeof(client->data_cipher), "%.*s",
+		 (int)sizeof(client->data_cipher) - 1, event->text);
+	log_info("data goes over %s", event->over_dtls ? "DTLS" : "TLS");
+}
+
+static void on_mtu_set(int error, const char *text, void *user)
+{
+	(void)user;
+	if (error)
+		log_warn("cannot set the interface's MTU: %s", text);
+}
+
+static void take_mtu(struct client *client, const struct worker_event *event)
+{
+	if (event->flow != client->flow || event->mtu == client->mtu || client->pending)
+		return;
+	log_info("the path carries packets of %u bytes", event->mtu);
+	client->mtu = client->network.mtu = event->mtu;
+	parent_link_ask_network(client->parent, &client->network, on_mtu_set, client);
+}
+
+static void take_report(struct worker_event *event)
+{
+	struct client_report *report = event->tag;
+
+	report->counts = event->counts;
+	report->udp_offloads = event->udp_offloads;
+	for (size_t i = 0; i < event->flow_count; i++) {
+		if (event->flows[i].id == report->client->flow)
+			report->flow = event->flows[i];
+	}
+	flow_add_traffic(&report->flow.traffic, &report->client->carried);
+	report->done(report, report->user);
+}
+
+static void on_worker_event(struct mailbox_message *message, void *owner)
+{
+	struct worker_event *event = (struct worker_event *)message;
+	struct client *client = owner;
+
+	switch (event->kind) {
+	case WORKER_ATTACHED:
+	case WORKER_WAS_CUT:
+		break;
+	case WORKER_TRANSPORT:
+		take_transport(client, event);
+		break;
+	case WORKER_MTU:
+		take_mtu(client, event);
+		break;
+	case WORKER_ENDED:
+		take_ended(client, event);
+		break;
+	case WORKER_REPORTED:
+		take_report(event);
+		break;
+	case WORKER_STOPPED:
+		client->stopped(client->stopped_user);
+		break;
+	}
+	worker_event_free(event);
+}
+
+void client_ask_report(struct client *client, void (*done)(struct client_report *, void *),
+		       void *user)
+{
+	struct client_report *report = xnew(struct client_report);
+	struct worker_order *order = xnew(struct worker_order);
+
+	*report = (struct client_report){.client = client, .done = done, .user = user};
+	order->kind = WORKER_REPORT;
+	order->tag = report;
+	worker_post(client->worker, order);
+}
+
+void client_report_free(struct client_report *report)
+{
+	free(report);
+}
+
+void client_reconnect(struct client *client)
+{
+	struct worker_order *order;
+
+	if (!client->flow)
+		return;
+	order = xnew(struct worker_order);
+	order->kind = WORKER_CUT;
+	order->session = THE_SESSION;
+	order->reason = REASON_DISCONNECTED;
+	snprintf(order->text, sizeof(order->text), "the user asked for a new connection");
+	worker_post(client->worker, order);
+	client->flow = 0;
+	client->over_dtls = false;
+	client->cookie[0] = '\0';
+	uv_timer_stop(&client->retry);
+	dial_cancel(take(client->dial));
+	client_enter(client, CLIENT_DIALLING, "the user asked for it");
+	dial(client, false);
+}
+
+/* ---- start and stop ---- */
+
+static int start_worker(struct client *client)
+{
+	const struct client_options *options = &client->options;
+	struct worker_options worker = {
+		.is_client = true,
+		.tun_fd = options->tun_fd,
+		.tun_offloads = options->tun_offloads,
+		.socket_count = options->socket_count,
+		.transport = client->config->client.transport,
+		.events = client->worker_events,
+	};
+
+	memcpy(worker.sockets, options->sockets, sizeof(worker.sockets));
+	return worker_start(&worker, &client->worker);
+}
+
+static int start_tls(struct client *client, char *error, size_t size)
+{
+	const struct client_options *options = &client->options;
+	struct tls_options tls = {
+		.leaf = options->leaf,
+		.chain = options->chain,
+		.groups = client->config->crypto.groups,
+		.hybrid = client->config->crypto.post_quantum != CONFIG_PQ_OFF,
+	};
+
+	client->key = remote_key_new(options->spki.data, options->spki.len, options->key_socket);
+	tls.key = client->key;
+	if (!client->key) {
+		snprintf(error, size, "the key holder's key cannot be used: %s",
+			 ERR_reason_error_string(ERR_peek_last_error()));
+		return -EINVAL;
+	}
+	return tls_setup_init(&client->setup, &tls, error, size);
+}
+
+int client_start(const struct client_options *options, struct client **ret, char *error,
+		 size_t size)
+{
+	struct client *client = xnew(struct client);
+	int r = options->enter_engine ? options->enter_engine() : 0;
+
+	if (r < 0) {
+		snprintf(error, size, "cannot load the sandbox: %s", strerror(-r));
+		return r;
+	}
+	client->options = *options;
+	client->config = options->config;
+	client->state = CLIENT_WAITING;
+	client->started_at = client->since_at = clock_wall();
+	client->parent = parent_link_new(options->parent);
+	client->names = names_new(options->loop, options->fetch);
+	client->worker_events = mailbox_new(options->loop, on_worker_event, client);
+	uv_timer_init(options->loop, &client->retry);
+	client->retry.data = client;
+	r = start_worker(client);
+	if (r < 0) {
+		snprintf(error, size, "cannot start a worker: %s", strerror(-r));
+		return r;
+	}
+	r = start_tls(client, error, size);
+	if (r < 0)
+		return r;
+	dial(client, false);
+	*ret = client;
+	return 0;
+}
+
+void client_stop(struct client *client, void (*stopped)(void *user), void *user)
+{
+	struct worker_order *order = xnew(struct worker_order);
+
+	client->stopping = true;
+	client->stopped = stopped;
+	client->stopped_user = user;
+	dial_cancel(take(client->dial));
+	uv_close((uv_handle_t *)&client->retry, NULL);
+	order->kind = WORKER_STOP;
+	order->reason = REASON_DISCONNECTED;
+	snprintf(order->text, sizeof(order->text), "the user ended it");
+	worker_post(client->worker, order);
+}
+
+void client_free(struct client *client)
+{
+	if (!client)
+		return;
+	worker_free(client->worker);
+	mailbox_free(client->worker_events);
+	names_free(client->names);
+	parent_link_free(client->parent);
+	tunnel_done(&client->tunnel);
+	if (client->pending)
+		tunnel_done(client->pending);
+	free(client->pending);
+	parent_msg_network_done(&client->network);
+	parent_msg_network_done(&client->pending_network);
+	prefix_list_done(&client->outer);
+	tls_setup_done(&client->setup);
+	EVP_PKEY_free(client->key);
+	free(client);
+}

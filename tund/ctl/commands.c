@@ -1,0 +1,26 @@
+#include "ctl/commands.h"
+
+#include <string.h>
+
+#include "ctl/client_commands.h"
+#include "ctl/gateway_commands.h"
+#include "ctl/revoke_commands.h"
+
+static const struct commands_row rows[] = {
+	{"status", false, gateway_commands_status, client_commands_status},
+	{"sessions", false, gateway_commands_sessions, client_commands_sessions},
+	{"show", false, gateway_commands_show, NULL},
+	{"disconnect", true, gateway_commands_disconnect, client_commands_disconnect},
+	{"revoke", true, revoke_commands_revoke, NULL},
+	{"unrevoke", true, revoke_commands_unrevoke, NULL},
+	{"revoked", false, revoke_commands_revoked, NULL},
+};
+
+const struct commands_row *commands_find(const char *name)
+{
+	for (size_t i = 0; name && i < sizeof(rows) / sizeof(*rows); i++) {
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	}
+	return NULL;
+}

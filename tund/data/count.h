@@ -1,0 +1,61 @@
+#pragma once
+/* What a worker counts: one row a counter, its name the one users see. Written by one thread; main
+ * gets copies by message. */
+
+#include <stdint.h>
+
+#define COUNT_TABLE(X)                                                                             \
+	/* traffic */                                                                              \
+	X(TUN_READS, "tun_reads")                                                                  \
+	X(TUN_WRITES, "tun_writes")                                                                \
+	X(TUN_SUPER_RX, "tun_super_rx") /* packets of several segments, from the kernel */         \
+	X(TUN_SUPER_TX, "tun_super_tx") /* and to it */                                            \
+	X(UDP_SENDS, "udp_sends")                                                                  \
+	X(UDP_DATAGRAMS_TX, "udp_datagrams_tx")                                                    \
+	X(UDP_GSO_TX, "udp_gso_tx") /* sends of more than one datagram */                          \
+	X(UDP_RECEIVES, "udp_receives")                                                            \
+	X(UDP_DATAGRAMS_RX, "udp_datagrams_rx")                                                    \
+	X(UDP_GRO_RX, "udp_gro_rx") /* receives of more than one datagram */                       \
+	X(TLS_RECORDS_TX, "tls_records_tx")                                                        \
+	X(TLS_RECORDS_RX, "tls_records_rx")                                                        \
+	X(DTLS_ASSOCIATIONS, "dtls_associations")                                                  \
+	X(MSS_CLAMPED, "mss_clamped")                                                              \
+	X(TOO_BIG_SENT, "too_big_sent")                                                            \
+	COUNT_DROPS(X)
+
+/* Packets and datagrams that were dropped, by reason. */
+#define COUNT_DROPS(X)                                                                             \
+	X(DROP_MALFORMED, "malformed")	 /* no IP packet, or lengths that lie */                   \
+	X(DROP_NO_SESSION, "no-session") /* nobody holds the inner destination */                  \
+	X(DROP_SOURCE, "foreign-source") /* not the session's own inner address */                 \
+	X(DROP_ACCESS, "no-access")	 /* no rule lets it pass */                                \
+	X(DROP_TOO_BIG, "too-big")                                                                 \
+	X(DROP_QUEUE_FULL, "queue-full") /* the socket takes no more */                            \
+	X(DROP_TUN_FULL, "tun-full")                                                               \
+	X(DROP_NO_CHANNEL, "no-channel") /* the session is away */                                 \
+	X(DROP_RECORD_SHORT, "truncated")                                                          \
+	X(DROP_RECORD_TYPE, "not-dtls")                                                            \
+	X(DROP_RECORD_VERSION, "wrong-version")                                                    \
+	X(DROP_RECORD_EPOCH, "wrong-epoch")                                                        \
+	X(DROP_RECORD_LENGTH, "oversized") /* longer than its datagram or than a record is */      \
+	X(DROP_RECORD_REPLAY, "replayed")                                                          \
+	X(DROP_RECORD_FORGED, "forged")                                                            \
+	X(DROP_UNKNOWN_PEER, "unknown-peer") /* no association with this address */                \
+	X(DROP_UNKNOWN_APP_ID, "unknown-app-id")                                                   \
+	X(DROP_HELLO_RATE, "hello-rate")                                                           \
+	X(DROP_FRAME, "bad-frame") /* unknown or unwelcome frame type */
+
+enum count {
+#define COUNT_ENUM(name, text) COUNT_##name,
+	COUNT_TABLE(COUNT_ENUM)
+#undef COUNT_ENUM
+		COUNT_MAX,
+};
+
+enum { COUNT_FIRST_DROP = COUNT_DROP_MALFORMED };
+
+struct counts {
+	uint64_t of[COUNT_MAX];
+};
+
+const char *count_name(enum count count);

@@ -1,0 +1,9 @@
+#pragma once
+/* A packet in: see inbound.c. */
+
+#include "data/worker.h"
+
+/* A UDP socket is readable. */
+void inbound_udp(struct worker *worker, struct worker_socket *socket);
+/* A flow's TLS channel may have something. False when the flow is gone. */
+bool inbound_tls(struct worker *worker, struct flow *flow);

@@ -1,0 +1,213 @@
+/* A packet out, from this host to a peer:
+ *
+ *	1  take_packets    TUN queue: one packet, or 64 KiB of one stream, with its virtio header
+ *	2  find_flow       whose it is, by its inner destination (a client has one flow)
+ *	3  may_pass        the inner addresses and the access rules
+ *	4  fit_path        MSS of a SYN; too big: told to its sender; a super-packet's segment size
+ *	5  seal_pieces     split, and each piece sealed: DTLS into the batch, or CSTP on TLS
+ *	6  worker_flush    one UDP GSO call for a run of equal records; TLS channels sent
+ *
+ * Functions stand in this order. */
+#include "data/outbound.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sys/tun.h"
+#include "wire/ip.h"
+
+enum {
+	READS_PER_RUN = 32, /* then other descriptors get their turn */
+	CONTROL_MAX = CSTP_RECORD_MAX,
+};
+
+static void seal_pieces(struct worker *worker, struct flow *flow, struct tun_header *header,
+			uint8_t *packet, size_t len);
+
+/* 2 */
+static struct flow *find_flow(struct worker *worker, const struct ip_view *view)
+{
+	if (worker->options.is_client)
+		return worker->current;
+	return flow_by_inner(&worker->table, view->family, view->destination);
+}
+
+/* 3: COUNT_MAX when it may. */
+static enum count may_pass(const struct worker *worker, const struct flow *flow,
+			   const uint8_t *packet, const struct ip_view *view)
+{
+	if (worker->options.is_client && !flow_owns(flow, view->family, view->source))
+		return COUNT_DROP_SOURCE;
+	if (!access_allows(flow->spec.access, ACCESS_OUT, packet, view))
+		return COUNT_DROP_ACCESS;
+	return COUNT_MAX;
+}
+
+static size_t header_length(const uint8_t *packet, const struct ip_view *view)
+{
+	if (view->protocol == IP_PROTO_UDP)
+		return view->transport + (size_t)IP_UDP_HEADER;
+	return view->transport + (size_t)(packet[view->transport + 12] >> 4) * 4;
+}
+
+/* The sender is this host or one behind it: the answer goes back into TUN. It comes from the
+ * address the packet was for, as one from our own would be taken for spoofed. */
+static void answer_too_big(struct worker *worker, struct flow *flow, const uint8_t *packet,
+			   const struct ip_view *view)
+{
+	static const struct tun_header plain;
+	uint8_t answer[IP_TOO_BIG_MAX];
+	size_t len = ip_write_too_big(packet, view, view->destination, flow->mtu, answer);
+
+	if (len == 0 || !rate_allow(&flow->error_rate, 100, clock_now_us()))
+		return;
+	if (tun_write(worker->options.tun_fd, &plain, answer, len) == 0)
+		worker->counts.of[COUNT_TOO_BIG_SENT]++;
+}
+
+/* 4: false when the packet was too big and has been answered. */
+static bool fit_path(struct worker *worker, struct flow *flow, struct tun_header *header,
+		     uint8_t *packet, const struct ip_view *view)
+{
+	unsigned gso = header->gso_type & ~TUN_GSO_ECN;
+	size_t headers;
+
+	if (ip_clamp_mss(packet, view, flow->mtu, header->flags & TUN_CSUM_NEEDED))
+		worker->counts.of[COUNT_MSS_CLAMPED]++;
+	if (view->len <= flow->mtu)
+		return true;
+	if (gso == TUN_GSO_NONE || view->transport + IP_TCP_HEADER > view->len) {
+		answer_too_big(worker, flow, packet, view);
+		return false;
+	}
+	headers = header_length(packet, view);
+	if (headers + header->gso_size <= flow->mtu)
+		return true;
+	if (gso == TUN_GSO_UDP_L4) {
+		answer_too_big(worker, flow, packet, view);
+		return false;
+	}
+	/* A TCP stream may be cut anywhere: no need to wait for the sender to learn. */
+	header->gso_size = (uint16_t)(flow->mtu - headers);
+	return true;
+}
+
+static void take_packet(struct worker *worker, struct tun_header *header, uint8_t *packet,
+			size_t len)
+{
+	struct ip_view view;
+	struct flow *flow;
+	enum count refused;
+
+	worker->counts.of[COUNT_TUN_READS]++;
+	if (header->gso_type != TUN_GSO_NONE)
+		worker->counts.of[COUNT_TUN_SUPER_RX]++;
+	if (ip_read(packet, len, &view) != IP_OK) {
+		worker->counts.of[COUNT_DROP_MALFORMED]++;
+		return;
+	}
+	flow = find_flow(worker, &view);
+	if (!flow) {
+		worker->counts.of[COUNT_DROP_NO_SESSION]++;
+		return;
+	}
+	refused = may_pass(worker, flow, packet, &view);
+	if (refused != COUNT_MAX) {
+		flow_count_drop(flow, &worker->counts, refused);
+		return;
+	}
+	if (!fit_path(worker, flow, header, packet, &view)) {
+		flow_count_drop(flow, &worker->counts, COUNT_DROP_TOO_BIG);
+		return;
+	}
+	seal_pieces(worker, flow, header, packet, len);
+}
+
+/* 1 */
+void outbound_run(struct worker *worker)
+{
+	struct tun_header header;
+
+	for (int i = 0; i < READS_PER_RUN; i++) {
+		ssize_t len = tun_read(worker->options.tun_fd, &header, worker->tun_packet,
+				       TUN_PACKET_MAX);
+
+		if (len < 0)
+			break;
+		take_packet(worker, &header, worker->tun_packet, (size_t)len);
+	}
+	worker_flush(worker);
+}
+
+/* 5: the type byte or the frame's header goes into the headroom before the piece. */
+static bool seal_piece(struct worker *worker, struct flow *flow, uint8_t *piece, size_t len)
+{
+	if (flow->over_dtls && flow->active) {
+		piece[-1] = CSTP_DATA;
+		return dtls_seal(flow->active->dtls, piece - 1, len + 1);
+	}
+	if (worker->options.transport == CONFIG_TRANSPORT_UDP || tls_is_full(flow->spec.tls))
+		return false;
+	cstp_write_header(piece - CSTP_HEADER, CSTP_DATA, len);
+	if (!tls_write(flow->spec.tls, piece - CSTP_HEADER, len + CSTP_HEADER))
+		return false;
+	worker->counts.of[COUNT_TLS_RECORDS_TX]++;
+	worker_mark_pending(worker, flow);
+	return true;
+}
+
+static void seal_pieces(struct worker *worker, struct flow *flow, struct tun_header *header,
+			uint8_t *packet, size_t len)
+{
+	struct offload_split split;
+	uint8_t *piece;
+	size_t piece_len;
+
+	if (offload_split_init(&split, header, packet, len) < 0) {
+		flow_count_drop(flow, &worker->counts, COUNT_DROP_MALFORMED);
+		return;
+	}
+	while (offload_split_next(&split, &piece, &piece_len)) {
+		if (!seal_piece(worker, flow, piece, piece_len)) {
+			flow_count_drop(flow, &worker->counts, COUNT_DROP_QUEUE_FULL);
+			continue;
+		}
+		flow->traffic.tx_packets++;
+		flow->traffic.tx_bytes += piece_len;
+	}
+	flow->carried_us = clock_now_us();
+	if (flow->over_dtls)
+		flow->udp.sent_us = flow->carried_us;
+	else
+		flow->tcp.sent_us = flow->carried_us;
+}
+
+void outbound_packet(struct worker *worker, struct flow *flow, uint8_t *packet, size_t len)
+{
+	struct tun_header header = {0};
+
+	seal_pieces(worker, flow, &header, packet, len);
+}
+
+void outbound_frame(struct worker *worker, struct flow *flow, enum outbound_channel channel,
+		    enum cstp_type type, const uint8_t *payload, size_t len)
+{
+	uint8_t frame[CONTROL_MAX];
+
+	if (len > sizeof(frame) - CSTP_HEADER)
+		len = sizeof(frame) - CSTP_HEADER;
+	if (len)
+		memcpy(frame + CSTP_HEADER, payload, len);
+	if (channel == OUTBOUND_DTLS && flow->active) {
+		frame[CSTP_HEADER - 1] = (uint8_t)type;
+		dtls_seal(flow->active->dtls, frame + CSTP_HEADER - 1, len + 1);
+		flow->udp.sent_us = clock_now_us();
+	} else if (channel == OUTBOUND_TLS) {
+		cstp_write_header(frame, (uint8_t)type, len);
+		tls_write(flow->spec.tls, frame, len + CSTP_HEADER);
+		worker->counts.of[COUNT_TLS_RECORDS_TX]++;
+		worker_mark_pending(worker, flow);
+		flow->tcp.sent_us = clock_now_us();
+	}
+}

@@ -1,0 +1,519 @@
+/* LOGIN    access? ──▶ a cookie, bound to the identity
+ * CONNECT  access? ──▶ the cookie's session, or a new one ──▶ duplicate, full? ──▶ lease ──▶
+ *          parameters ──▶ the flow goes to a worker, the answer with it as its first record */
+#include "gateway/admission.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "gateway/listener.h"
+#include "gateway/revoke.h"
+#include "pki/verify.h"
+#include "wire/tunnel_params.h"
+
+enum {
+	COOKIE_BYTES = 32,
+	PENDING_PER_IDENTITY = 8, /* logins that have not become sessions */
+	OUTER_V4 = 20,
+	OUTER_V6 = 40,
+	OUTER_UDP = 8,
+	CSTP_TYPE = 1,
+	DEFAULT_PATH_MTU = 1500,
+	LOGIN_MAX_S = 300,
+};
+
+static const char server_name[] = "tund";
+
+static void answer(struct gateway *gateway, struct handshake_event *event, unsigned status,
+		   enum reason reason, const char *cookie)
+{
+	struct handshake_answer reply = {.status = status, .reason = reason};
+
+	if (cookie)
+		snprintf(reply.cookie, sizeof(reply.cookie), "%s", cookie);
+	reply.tls = event->tls;
+	event->tls = NULL;
+	handshake_answer(gateway->handshakes, event->handshake, &reply);
+	explicit_bzero(&reply, sizeof(reply));
+}
+
+/* ---- who may do what ---- */
+
+static bool block_matches(const struct config_access *block, const struct identity_cert *cert)
+{
+	for (size_t i = 0; i < block->match.count; i++) {
+		if (!identity_matches(cert, block->match.items[i]))
+			return false;
+	}
+	return true;
+}
+
+/* The blocks of an identity; *ret_count 0: none. The caller frees. */
+static const struct config_access **find_blocks(const struct gateway *gateway,
+						const struct identity_cert *cert, size_t *ret_count)
+{
+	const struct config *config = gateway->config;
+	const struct config_access **blocks =
+		xnew_array(const struct config_access *, config->access_count);
+
+	*ret_count = 0;
+	for (size_t i = 0; i < config->access_count; i++) {
+		if (block_matches(&config->access[i], cert))
+			blocks[(*ret_count)++] = &config->access[i];
+	}
+	return blocks;
+}
+
+/* Trust has changed since the handshake's verdict: the question is asked again, where the channel
+ * with its chain is at hand (a LOGIN's will be at its CONNECT). */
+static enum reason ask_again(const struct gateway *gateway, const struct handshake_event *event)
+{
+	const struct identity_cert *cert = event->cert;
+	struct verdict verdict;
+	enum reason reason;
+
+	if (trust_denies(gateway->trust, cert->issuer_hash, cert->serial, cert->spki_hash))
+		return REASON_CERT_DENIED;
+	if (!event->tls)
+		return REASON_NONE;
+	verdict = verify_ask(&(struct verify_question){
+		.trust = gateway->trust,
+		.leaf = SSL_get0_peer_certificate(event->tls->ssl),
+		.untrusted = SSL_get_peer_cert_chain(event->tls->ssl),
+		.role = VERIFY_DEVICE,
+		.at = clock_wall(),
+	});
+	reason = verdict.reason;
+	verify_done(&verdict);
+	return reason;
+}
+
+static enum reason still_welcome(const struct gateway *gateway, const struct handshake_event *event)
+{
+	enum reason reason = REASON_NONE;
+	size_t count;
+
+	if (event->generation != gateway->trust->generation)
+		reason = ask_again(gateway, event);
+	if (reason != REASON_NONE)
+		return reason;
+	free(find_blocks(gateway, event->cert, &count));
+	return count ? REASON_NONE : REASON_NO_ACCESS;
+}
+
+/* ---- LOGIN ---- */
+
+static void hash_cookie(const char *cookie, uint8_t hash[static SESSION_COOKIE])
+{
+	EVP_Digest(cookie, strlen(cookie), hash, NULL, EVP_sha256(), NULL);
+}
+
+static bool make_cookie(char cookie[static HANDSHAKE_COOKIE_TEXT])
+{
+	uint8_t bytes[COOKIE_BYTES];
+
+	if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+		return false;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(cookie + 2 * i, 3, "%02x", bytes[i]);
+	explicit_bzero(bytes, sizeof(bytes));
+	return true;
+}
+
+/* The oldest login of an identity that has too many. */
+static void trim_pending(struct gateway *gateway, const struct identity *identity)
+{
+	struct session *session = NULL, *oldest = NULL;
+	unsigned count = 0;
+
+	while ((session = session_table_by_identity(&gateway->sessions, identity, session))) {
+		if (session->state != SESSION_PENDING)
+			continue;
+		oldest = oldest ? oldest : session;
+		count++;
+	}
+	if (count >= PENDING_PER_IDENTITY)
+		session_table_remove(&gateway->sessions, oldest);
+}
+
+/* A login that becomes no session is kept for as long as a cookie, five minutes at most. */
+static int64_t login_lifetime_s(const struct gateway *gateway)
+{
+	int64_t lifetime_s = gateway_cookie_lifetime_s(gateway);
+
+	return lifetime_s < LOGIN_MAX_S ? lifetime_s : LOGIN_MAX_S;
+}
+
+static struct session *add_session(struct gateway *gateway, const struct identity_cert *cert,
+				   const char *cookie)
+{
+	struct session *session;
+	uint8_t hash[SESSION_COOKIE];
+
+	trim_pending(gateway, &cert->identity);
+	session = session_table_add(&gateway->sessions, &cert->identity);
+	session->until_us = clock_now_us() + login_lifetime_s(gateway) * CLOCK_SECOND_US;
+	hash_cookie(cookie, hash);
+	session_table_set_cookie(&gateway->sessions, session, hash);
+	return session;
+}
+
+void admission_login(struct gateway *gateway, struct handshake_event *event)
+{
+	enum reason reason = still_welcome(gateway, event);
+	char cookie[HANDSHAKE_COOKIE_TEXT];
+
+	if (reason != REASON_NONE) {
+		answer(gateway, event, 403, reason, NULL);
+	} else if (!make_cookie(cookie)) {
+		answer(gateway, event, 503, REASON_INTERNAL, NULL);
+	} else {
+		add_session(gateway, event->cert, cookie);
+		answer(gateway, event, 200, REASON_NONE, cookie);
+	}
+	explicit_bzero(cookie, sizeof(cookie));
+	handshake_event_free(event);
+}
+
+/* ---- CONNECT: which session ---- */
+
+/* The session a cookie names, when it belongs to this identity. */
+static struct session *find_by_cookie(struct gateway *gateway, const struct handshake_event *event)
+{
+	uint8_t hash[SESSION_COOKIE];
+	struct session *session;
+
+	hash_cookie(event->offer.cookie, hash);
+	session = session_table_by_cookie(&gateway->sessions, hash);
+	if (!session || !identity_equal(&session->identity, &event->cert->identity))
+		return NULL;
+	return session;
+}
+
+static bool holds_lease(const struct session *session)
+{
+	return session->state == SESSION_OPEN || session->state == SESSION_AWAY;
+}
+
+/* Others of the same identity, when this session is about to take addresses. */
+static enum reason settle_duplicates(struct gateway *gateway, struct session *session)
+{
+	enum config_duplicate rule = gateway->config->gateway.duplicate;
+	struct session *other, *next;
+
+	other = session_table_by_identity(&gateway->sessions, &session->identity, NULL);
+	for (; other; other = next) {
+		next = session_table_by_identity(&gateway->sessions, &session->identity, other);
+		if (other == session || !holds_lease(other))
+			continue;
+		if (other->state == SESSION_AWAY && rule != CONFIG_DUPLICATE_ALLOW)
+			gateway_close_session(gateway, other, REASON_REPLACED);
+		else if (rule == CONFIG_DUPLICATE_REFUSE)
+			return REASON_DUPLICATE_IDENTITY;
+		else if (rule == CONFIG_DUPLICATE_REPLACE)
+			gateway_cut_session(gateway, other, REASON_REPLACED,
+					    "connected again from elsewhere", NULL);
+	}
+	return REASON_NONE;
+}
+
+/* ---- CONNECT: addresses ---- */
+
+/* The second place of one identity gets a key, and so addresses, of its own. */
+static int take_lease(struct gateway *gateway, struct session *session,
+		      const struct tunnel_offer *offer)
+{
+	char key[LEASE_KEY_MAX], numbered[LEASE_KEY_MAX + 16];
+	int r = -EEXIST;
+
+	session_lease_key(&session->identity, key);
+	for (unsigned place = 1; r == -EEXIST && place <= 1000; place++) {
+		if (place == 1)
+			snprintf(numbered, sizeof(numbered), "%s", key);
+		else
+			snprintf(numbered, sizeof(numbered), "%s#%u", key, place);
+		numbered[LEASE_KEY_MAX - 1] = '\0';
+		r = lease_take(gateway->leases, numbered, offer->want4, offer->want6,
+			       &session->lease);
+	}
+	return r;
+}
+
+static void remember_lease(struct gateway *gateway, const struct session *session)
+{
+	struct store_lease lease = {
+		.v4 = session->lease->v4,
+		.v6 = session->lease->v6,
+		.used_at_s = clock_wall(),
+	};
+
+	snprintf(lease.key, sizeof(lease.key), "%s", session->lease->key);
+	store_put_lease(gateway->store, &lease);
+}
+
+static enum reason take_place(struct gateway *gateway, struct session *session,
+			      const struct tunnel_offer *offer)
+{
+	enum reason reason = settle_duplicates(gateway, session);
+
+	if (reason != REASON_NONE)
+		return reason;
+	if (gateway->sessions.open >= gateway->config->gateway.max_sessions ||
+	    take_lease(gateway, session, offer) < 0)
+		return REASON_FULL;
+	gateway->sessions.open++;
+	remember_lease(gateway, session);
+	return REASON_NONE;
+}
+
+/* ---- CONNECT: what the peer is told ---- */
+
+/* Bytes of an inner packet that a DTLS record of the path carries. */
+static unsigned inner_mtu(const struct gateway *gateway, const struct handshake_event *event)
+{
+	const struct addr peer = addr_of_endpoint(&event->peer);
+	unsigned path = event->path_mtu ? event->path_mtu : DEFAULT_PATH_MTU, inner;
+
+	if (event->offer.base_mtu && event->offer.base_mtu < path)
+		path = event->offer.base_mtu;
+	if (path > TUNNEL_PARAMS_MTU_MAX)
+		path = TUNNEL_PARAMS_MTU_MAX;
+	inner = path - (peer.family == 6 ? OUTER_V6 : OUTER_V4) - OUTER_UDP - DTLS_OVERHEAD_GCM -
+		CSTP_TYPE;
+	if (gateway->config->gateway.mtu && gateway->config->gateway.mtu < inner)
+		inner = gateway->config->gateway.mtu;
+	return inner > TUNNEL_PARAMS_MTU_MIN_V4 ? inner : TUNNEL_PARAMS_MTU_MIN_V4;
+}
+
+static void add_prefixes(struct prefix_list *to, const struct prefix_list *from, bool with6)
+{
+	for (size_t i = 0; i < from->count; i++) {
+		if (from->items[i].addr.family == 4 || with6)
+			prefix_list_add(to, &from->items[i]);
+	}
+}
+
+static void push_names(const struct config_gateway *config, struct tunnel_params *params,
+		       bool with6)
+{
+	add_prefixes(&params->dns, &config->dns, with6);
+	for (size_t i = 0; i < config->domains.count; i++) {
+		const char *domain = config->domains.items[i];
+
+		if (strcmp(domain, ".") == 0)
+			params->tunnel_all_dns = true;
+		else
+			tunnel_params_add_domain(params, domain, strlen(domain));
+	}
+}
+
+static void push_routes(const struct config_gateway *config, const struct session *session,
+			struct tunnel_params *params, bool with6)
+{
+	add_prefixes(&params->routes, &config->routes, with6);
+	add_prefixes(&params->exclude, &config->exclude, with6);
+	for (size_t i = 0; i < session->block_count; i++)
+		add_prefixes(&params->routes, &session->blocks[i]->routes, with6);
+}
+
+static void fill_params(const struct gateway *gateway, const struct session *session,
+			const struct handshake_event *event, struct tunnel_params *params)
+{
+	const struct config_gateway *config = &gateway->config->gateway;
+	bool with6 = session->lease->v6.family != 0 && event->offer.want6 &&
+		     session->mtu >= TUNNEL_PARAMS_MTU_MIN_V6;
+	const struct addr peer = addr_of_endpoint(&event->peer);
+
+	*params = (struct tunnel_params){
+		.v4 = session->lease->v4,
+		.v4_len = 32,
+		.v6 = with6 ? session->lease->v6 : (struct addr){0},
+		.v6_len = (uint8_t)session->lease->v6_len,
+		.full6 = event->offer.full6,
+		.mtu = session->mtu,
+		.base_mtu = session->mtu + (peer.family == 6 ? OUTER_V6 : OUTER_V4) + OUTER_UDP +
+			    DTLS_OVERHEAD_GCM + CSTP_TYPE,
+		.dpd_s = (unsigned)config->dpd_s,
+		.keepalive_s = (unsigned)config->keepalive_s,
+		.rekey_s = (unsigned)config->rekey_s,
+		.idle_timeout_s = (unsigned)config->idle_timeout_s,
+		.has_dtls = event->has_psk,
+		.dtls_port = addr_port(&event->local),
+		.app_id_len = event->has_psk ? DTLS_APP_ID : 0,
+		.dtls_dpd_s = (unsigned)config->dpd_s,
+		.dtls_keepalive_s = (unsigned)config->keepalive_s,
+	};
+	push_names(config, params, with6);
+	push_routes(config, session, params, with6);
+	RAND_bytes(params->app_id, DTLS_APP_ID);
+}
+
+/* ---- CONNECT: the session stands ---- */
+
+static void describe(struct session *session, const struct handshake_event *event)
+{
+	session->peer = event->peer;
+	session->over_dtls = false;
+	session->data_cipher[0] = '\0';
+	snprintf(session->agent, sizeof(session->agent), "%s", event->offer.agent);
+	snprintf(session->tls_version, sizeof(session->tls_version), "%s", tls_version(event->tls));
+	snprintf(session->cipher, sizeof(session->cipher), "%s", tls_cipher(event->tls));
+	snprintf(session->group, sizeof(session->group), "%s", tls_group(event->tls));
+	snprintf(session->handshake_id, sizeof(session->handshake_id), "%s", event->id);
+}
+
+static void stand_on_cert(struct gateway *gateway, struct session *session,
+			  const struct handshake_event *event)
+{
+	X509 *leaf = SSL_get0_peer_certificate(event->tls->ssl);
+
+	session_set_cert(session, event->cert, leaf, SSL_get_peer_cert_chain(event->tls->ssl));
+	free(session->blocks);
+	session->blocks = find_blocks(gateway, event->cert, &session->block_count);
+	revoke_remember_seen(gateway, event->cert);
+}
+
+static void add_own(struct prefix_list *own, const struct addr *addr)
+{
+	struct prefix host;
+
+	if (!addr->family)
+		return;
+	host = prefix_host(addr);
+	prefix_list_add(own, &host);
+}
+
+/* A tund says so in its agent, which decides only how liveness is probed. */
+static bool is_tund(const char *agent)
+{
+	return strstr(agent, "(tund)") != NULL;
+}
+
+static void attach_flow(struct gateway *gateway, struct session *session,
+			struct handshake_event *event, const struct tunnel_params *params)
+{
+	const struct config_gateway *config = &gateway->config->gateway;
+	struct worker_order *order = xnew(struct worker_order);
+	struct flow_spec *spec = &order->spec;
+
+	order->kind = WORKER_ATTACH;
+	*spec = (struct flow_spec){
+		.id = ++gateway->next_flow,
+		.session = session->id,
+		.replaces = session->flow,
+		.name = xalloc_string(session_name(session)),
+		.tls = event->tls,
+		.has_dtls = event->has_psk,
+		.app_id_len = params->app_id_len,
+		.mtu = session->mtu,
+		.dpd_us = config->dpd_s * CLOCK_SECOND_US,
+		.keepalive_us = config->keepalive_s * CLOCK_SECOND_US,
+		.idle_us = config->idle_timeout_s * CLOCK_SECOND_US,
+		.peer_is_tund = is_tund(event->offer.agent),
+	};
+	event->tls = NULL;
+	memcpy(spec->psk, event->psk, sizeof(spec->psk));
+	memcpy(spec->app_id, params->app_id, sizeof(spec->app_id));
+	tunnel_params_write_answer(&spec->greeting, params, server_name);
+	add_own(&spec->own, &session->lease->v4);
+	add_own(&spec->own, &session->lease->v6);
+	spec->access = access_compile(session->blocks, session->block_count);
+	session->flow = spec->id;
+	worker_post(gateway->worker, order);
+}
+
+static void log_open(const struct session *session)
+{
+	char v4[ADDR_TEXT], v6[ADDR_TEXT], peer[ADDR_ENDPOINT_TEXT];
+	const struct lease *lease = session->lease;
+
+	log_info("session %lu %s: open from %s, address %s%s%s, mtu %u (handshake %s)",
+		 (unsigned long)session->id, session_name(session),
+		 addr_endpoint_print(&session->peer, peer),
+		 lease->v4.family ? addr_print(&lease->v4, v4) : "",
+		 lease->v4.family && lease->v6.family ? " " : "",
+		 lease->v6.family ? addr_print(&lease->v6, v6) : "", session->mtu,
+		 session->handshake_id);
+}
+
+static void open_session(struct gateway *gateway, struct session *session,
+			 struct handshake_event *event)
+{
+	struct tunnel_params params;
+
+	if (session->state == SESSION_PENDING || !session->connected_at)
+		session->connected_at = clock_wall();
+	session->mtu = inner_mtu(gateway, event);
+	describe(session, event);
+	stand_on_cert(gateway, session, event);
+	fill_params(gateway, session, event, &params);
+	attach_flow(gateway, session, event, &params);
+	tunnel_params_done(&params);
+	session_enter(session, SESSION_OPEN, NULL);
+	gateway_remember_cookie(gateway, session, 0);
+	gateway->counts.accepted++;
+	log_open(session);
+}
+
+static unsigned status_of(enum reason reason)
+{
+	switch (reason) {
+	case REASON_NO_ACCESS:
+	case REASON_CERT_DENIED:
+		return 403;
+	case REASON_PROTOCOL_ERROR:
+		return 401;
+	default:
+		return 503;
+	}
+}
+
+static enum reason admit(struct gateway *gateway, struct handshake_event *event,
+			 struct session **ret)
+{
+	enum reason reason = still_welcome(gateway, event);
+	char cookie[HANDSHAKE_COOKIE_TEXT];
+	struct session *session;
+
+	if (reason != REASON_NONE)
+		return reason;
+	if (event->offer.cookie[0]) {
+		session = find_by_cookie(gateway, event);
+		if (!session)
+			return REASON_PROTOCOL_ERROR;
+	} else {
+		if (!make_cookie(cookie))
+			return REASON_INTERNAL;
+		session = add_session(gateway, event->cert, cookie);
+		explicit_bzero(cookie, sizeof(cookie));
+	}
+	reason = holds_lease(session) ? REASON_NONE : take_place(gateway, session, &event->offer);
+	if (reason == REASON_NONE)
+		*ret = session;
+	else if (!event->offer.cookie[0]) /* nobody could ever name it */
+		session_table_remove(&gateway->sessions, session);
+	return reason;
+}
+
+void admission_connect(struct gateway *gateway, struct handshake_event *event)
+{
+	struct handshake_answer yes = {.status = 200};
+	struct session *session = NULL;
+	enum reason reason = admit(gateway, event, &session);
+
+	if (reason != REASON_NONE) {
+		answer(gateway, event, status_of(reason), reason, NULL);
+	} else {
+		open_session(gateway, session, event);
+		listener_forget(gateway, &event->peer);
+		handshake_answer(gateway->handshakes, event->handshake, &yes);
+	}
+	handshake_event_free(event);
+}

@@ -1,0 +1,484 @@
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "gateway/admission.h"
+#include "gateway/cut.h"
+#include "gateway/listener.h"
+#include "gateway/revoke.h"
+
+enum {
+	TICK_MS = 1000,
+	COOKIE_OPEN_S = 30 * 24 * 3600, /* an open session's cookie on disk: for a restart */
+	NEVER_S = 10 * 365 * 24 * 3600,
+};
+
+/* ---- sessions: cookies, cuts, ends ---- */
+
+int64_t gateway_cookie_lifetime_s(const struct gateway *gateway)
+{
+	int64_t lifetime_s = gateway->config->gateway.cookie_lifetime_s;
+
+	return lifetime_s ? lifetime_s : NEVER_S;
+}
+
+/* lifetime_s 0: the session is open. */
+void gateway_remember_cookie(struct gateway *gateway, const struct session *session,
+			     int64_t lifetime_s)
+{
+	struct store_cookie cookie = {
+		.identity = session->identity,
+		.expires_at_s = clock_wall() + (lifetime_s ? lifetime_s : COOKIE_OPEN_S),
+	};
+
+	if (!session->has_cookie || !session->lease)
+		return;
+	memcpy(cookie.hash, session->cookie_hash, sizeof(cookie.hash));
+	snprintf(cookie.lease_key, sizeof(cookie.lease_key), "%s", session->lease->key);
+	store_put_cookie(gateway->store, &cookie);
+}
+
+static void forget_session(struct gateway *gateway, struct session *session, enum reason reason)
+{
+	if (session->lease) {
+		lease_release(gateway->leases, session->lease, clock_wall());
+		session->lease = NULL;
+		gateway->sessions.open--;
+	}
+	if (session->has_cookie && session->state != SESSION_PENDING)
+		store_drop_cookie(gateway->store, session->cookie_hash);
+	session_enter(session, SESSION_CLOSED, reason_word(reason));
+	session_table_remove(&gateway->sessions, session);
+}
+
+/* text NULL: silently. The order stands before any later attachment in the worker's queue, so the
+ * lease is free at once. */
+static void order_cut(struct gateway *gateway, const struct session *session, enum reason reason,
+		      const char *text, struct gateway_cut *then)
+{
+	struct worker_order *order = xnew(struct worker_order);
+
+	order->kind = WORKER_CUT;
+	order->session = session->id;
+	order->reason = reason;
+	order->silent = text == NULL;
+	order->tag = then;
+	snprintf(order->text, sizeof(order->text), "%s", text ? text : "");
+	worker_post(gateway->worker, order);
+}
+
+/* Whatever flow of it is left, one that drains perhaps, goes before its addresses are used again. */
+void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason)
+{
+	if (session->state != SESSION_PENDING)
+		order_cut(gateway, session, reason, NULL, NULL);
+	forget_session(gateway, session, reason);
+}
+
+void gateway_cut_session(struct gateway *gateway, struct session *session, enum reason reason,
+			 const char *text, struct gateway_cut *then)
+{
+	if (then)
+		cut_expect(then);
+	order_cut(gateway, session, reason, text, then);
+	forget_session(gateway, session, reason);
+}
+
+static void send_away(struct gateway *gateway, struct session *session, const char *why)
+{
+	int64_t lifetime_s = gateway_cookie_lifetime_s(gateway);
+
+	session->flow = 0;
+	session->until_us = clock_now_us() + lifetime_s * CLOCK_SECOND_US;
+	gateway_remember_cookie(gateway, session, lifetime_s);
+	session_enter(session, SESSION_AWAY, why);
+}
+
+static void give_up_late(struct gateway *gateway)
+{
+	int64_t now_us = clock_now_us();
+	struct session *session, *next;
+
+	HASH_ITER(hh, gateway->sessions.sessions, session, next)
+	{
+		if (session->state == SESSION_OPEN || now_us < session->until_us)
+			continue;
+		if (session->state == SESSION_PENDING)
+			session_table_remove(&gateway->sessions, session);
+		else
+			gateway_close_session(gateway, session, REASON_PEER_TIMEOUT);
+	}
+}
+
+/* ---- what workers tell ---- */
+
+static void add_traffic(struct session *session, const struct flow_traffic *traffic)
+{
+	session->rx_bytes += traffic->rx_bytes;
+	session->tx_bytes += traffic->tx_bytes;
+	session->rx_packets += traffic->rx_packets;
+	session->tx_packets += traffic->tx_packets;
+}
+
+static void take_ended(struct gateway *gateway, struct worker_event *event)
+{
+	struct session *session = session_table_find(&gateway->sessions, event->session);
+	char why[WORKER_TEXT + 64];
+
+	if (!session)
+		return;
+	add_traffic(session, &event->traffic);
+	if (session->flow != event->flow)
+		return;
+	snprintf(why, sizeof(why), "%s%s%s, %lu bytes in, %lu out", reason_word(event->reason),
+		 event->text[0] ? ": " : "", event->text, (unsigned long)session->rx_bytes,
+		 (unsigned long)session->tx_bytes);
+	if (event->keep) {
+		send_away(gateway, session, why);
+		return;
+	}
+	log_info("session %lu %s ended: %s", (unsigned long)session->id, session_name(session),
+		 why);
+	gateway_close_session(gateway, session, event->reason);
+}
+
+static void take_transport(struct gateway *gateway, const struct worker_event *event)
+{
+	struct session *session = session_table_find(&gateway->sessions, event->session);
+
+	if (!session || session->flow != event->flow)
+		return;
+	session->over_dtls = event->over_dtls;
+	snprintf(session->data_cipher, sizeof(session->data_cipher), "%.*s",
+		 (int)sizeof(session->data_cipher) - 1, event->text);
+	log_info("session %lu %s: over %s", (unsigned long)session->id, session_name(session),
+		 event->over_dtls ? "DTLS" : "TLS");
+}
+
+static void take_mtu(struct gateway *gateway, const struct worker_event *event)
+{
+	struct session *session = session_table_find(&gateway->sessions, event->session);
+
+	if (!session || session->flow != event->flow)
+		return;
+	session->mtu = event->mtu;
+	log_info("session %lu %s: the path carries %u bytes", (unsigned long)session->id,
+		 session_name(session), event->mtu);
+}
+
+static void take_report(struct worker_event *event)
+{
+	struct gateway_report *report = event->tag;
+
+	report->counts = event->counts;
+	report->udp_offloads = event->udp_offloads;
+	report->flows = event->flows;
+	report->flow_count = event->flow_count;
+	event->flows = NULL;
+	report->done(report, report->user);
+}
+
+static void on_worker_event(struct mailbox_message *message, void *owner)
+{
+	struct worker_event *event = (struct worker_event *)message;
+	struct gateway *gateway = owner;
+
+	switch (event->kind) {
+	case WORKER_ATTACHED:
+		break;
+	case WORKER_TRANSPORT:
+		take_transport(gateway, event);
+		break;
+	case WORKER_MTU:
+		take_mtu(gateway, event);
+		break;
+	case WORKER_ENDED:
+		take_ended(gateway, event);
+		break;
+	case WORKER_WAS_CUT:
+		if (event->tag)
+			cut_acknowledge(event->tag);
+		break;
+	case WORKER_REPORTED:
+		take_report(event);
+		break;
+	case WORKER_STOPPED:
+		gateway->stopped(gateway->stopped_user);
+		break;
+	}
+	worker_event_free(event);
+}
+
+void gateway_ask_report(struct gateway *gateway, void (*done)(struct gateway_report *, void *),
+			void *user)
+{
+	struct gateway_report *report = xnew(struct gateway_report);
+	struct worker_order *order = xnew(struct worker_order);
+
+	report->gateway = gateway;
+	report->done = done;
+	report->user = user;
+	order->kind = WORKER_REPORT;
+	order->tag = report;
+	worker_post(gateway->worker, order);
+}
+
+void gateway_report_free(struct gateway_report *report)
+{
+	if (!report)
+		return;
+	free(report->flows);
+	free(report);
+}
+
+const struct worker_flow_report *gateway_report_of(const struct gateway_report *report,
+						   const struct session *session)
+{
+	for (size_t i = 0; i < report->flow_count; i++) {
+		if (report->flows[i].id == session->flow)
+			return &report->flows[i];
+	}
+	return NULL;
+}
+
+/* ---- what handshake threads tell ---- */
+
+static void on_handshake_event(struct mailbox_message *message, void *owner)
+{
+	struct handshake_event *event = (struct handshake_event *)message;
+	struct gateway *gateway = owner;
+
+	/* Unanswered at the end: the connection goes with its thread, or has gone already. */
+	if (gateway->stopping && event->kind != HANDSHAKE_ENDED) {
+		handshake_event_free(event);
+		return;
+	}
+	switch (event->kind) {
+	case HANDSHAKE_LOGIN:
+		admission_login(gateway, event);
+		break;
+	case HANDSHAKE_CONNECT:
+		admission_connect(gateway, event);
+		break;
+	case HANDSHAKE_ENDED:
+		gateway->counts.refused[event->reason]++;
+		listener_forget(gateway, &event->peer);
+		handshake_event_free(event);
+		break;
+	}
+}
+
+/* ---- start and stop ---- */
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct gateway *gateway = timer->data;
+
+	give_up_late(gateway);
+	revoke_expired(gateway);
+	listener_tick(gateway);
+}
+
+static void restore_leases(struct gateway *gateway, const struct store_state *state)
+{
+	for (size_t i = 0; i < state->lease_count; i++) {
+		const struct store_lease *lease = &state->leases[i];
+
+		lease_remember(gateway->leases, lease->key, &lease->v4, &lease->v6,
+			       lease->used_at_s);
+	}
+}
+
+/* A session that was there when the gateway ended: its owner may come back with the cookie. */
+static void restore_session(struct gateway *gateway, const struct store_cookie *cookie,
+			    const struct store_lease *held)
+{
+	int64_t left_s = cookie->expires_at_s - clock_wall();
+	int64_t lifetime_s = gateway_cookie_lifetime_s(gateway);
+	struct session *session;
+	struct lease *lease;
+
+	/* The families it had and no other: a stranger's client leaves when its addresses change.
+	 */
+	if (left_s <= 0 || !held ||
+	    lease_take(gateway->leases, cookie->lease_key, held->v4.family != 0,
+		       held->v6.family != 0, &lease) < 0)
+		return;
+	session = session_table_add(&gateway->sessions, &cookie->identity);
+	session->lease = lease;
+	gateway->sessions.open++;
+	session_table_set_cookie(&gateway->sessions, session, cookie->hash);
+	session->until_us =
+		clock_now_us() + (left_s < lifetime_s ? left_s : lifetime_s) * CLOCK_SECOND_US;
+	session_enter(session, SESSION_AWAY, "the gateway was restarted");
+}
+
+static const struct store_lease *find_lease(const struct store_state *state, const char *key)
+{
+	for (size_t i = 0; i < state->lease_count; i++) {
+		if (strcmp(state->leases[i].key, key) == 0)
+			return &state->leases[i];
+	}
+	return NULL;
+}
+
+static void restore(struct gateway *gateway, struct store_state *state)
+{
+	restore_leases(gateway, state);
+	for (size_t i = 0; i < state->cookie_count; i++)
+		restore_session(gateway, &state->cookies[i],
+				find_lease(state, state->cookies[i].lease_key));
+	gateway->denied = take(state->denied);
+	gateway->denied_count = state->denied_count;
+	gateway->seen = take(state->seen);
+	gateway->seen_count = gateway->seen_cap = state->seen_count;
+	state->denied_count = state->seen_count = 0;
+	revoke_load(gateway);
+}
+
+static int start_worker(struct gateway *gateway)
+{
+	const struct gateway_options *options = &gateway->options;
+	struct worker_options worker = {
+		.tun_fd = options->tun_fd,
+		.tun_offloads = options->tun_offloads,
+		.socket_count = options->listener_count,
+		.hello_verify = gateway->config->gateway.hello_verify,
+		.events = gateway->worker_events,
+	};
+
+	for (size_t i = 0; i < options->listener_count; i++) {
+		const struct gateway_socket *socket = &options->listeners[i];
+
+		worker.sockets[i].fd = socket->udp;
+		worker.sockets[i].offloads = socket->udp_offloads;
+		worker.sockets[i].family = socket->at.any.sa_family == AF_INET6 ? 6 : 4;
+	}
+	return worker_start(&worker, &gateway->worker);
+}
+
+static int start_handshakes(struct gateway *gateway, char *error, size_t size)
+{
+	const struct gateway_options *options = &gateway->options;
+	struct handshake_pool_options pool = {
+		.threads = options->key_socket_count,
+		.key_sockets = options->key_sockets,
+		.spki = options->spki.data,
+		.spki_len = options->spki.len,
+		.leaf = options->leaf,
+		.chain = options->chain,
+		.groups = gateway->config->crypto.groups,
+		.hybrid = gateway->config->crypto.post_quantum != CONFIG_PQ_OFF,
+		.timeout_us = gateway->config->limits.handshake_timeout_s * CLOCK_SECOND_US,
+		.events = gateway->handshake_events,
+	};
+
+	return handshake_pool_start(&pool, &gateway->handshakes, error, size);
+}
+
+static void reserve_outer(const struct gateway_options *options, struct prefix_list *reserved)
+{
+	for (size_t i = 0; i < options->listener_count; i++) {
+		struct addr addr = addr_of_endpoint(&options->listeners[i].at);
+		struct prefix host = prefix_host(&addr);
+
+		prefix_list_add(reserved, &host);
+	}
+}
+
+static int start_parts(struct gateway *gateway, char *error, size_t size)
+{
+	const struct config *config = gateway->config;
+	struct store_state state = {0};
+	struct prefix_list reserved = {0};
+	int r;
+
+	r = store_start(config->state_directory, gateway->options.loop,
+			gateway->options.enter_store, &gateway->store, &state, error, size);
+	if (r < 0)
+		return r;
+	r = gateway->options.enter_engine ? gateway->options.enter_engine() : 0;
+	if (r < 0) {
+		store_state_done(&state);
+		snprintf(error, size, "cannot load the sandbox: %s", strerror(-r));
+		return r;
+	}
+	reserve_outer(&gateway->options, &reserved);
+	gateway->leases = lease_pool_new(&config->gateway.pool, &reserved);
+	prefix_list_done(&reserved);
+	restore(gateway, &state);
+	store_state_done(&state);
+	r = start_worker(gateway);
+	if (r < 0) {
+		snprintf(error, size, "cannot start a worker: %s", strerror(-r));
+		return r;
+	}
+	return start_handshakes(gateway, error, size);
+}
+
+int gateway_start(const struct gateway_options *options, struct gateway **ret, char *error,
+		  size_t size)
+{
+	struct gateway *gateway = xnew(struct gateway);
+	int r;
+
+	gateway->options = *options;
+	gateway->config = options->config;
+	gateway->trust = trust_ref(options->trust);
+	gateway->started_at = clock_wall();
+	gateway->worker_events = mailbox_new(options->loop, on_worker_event, gateway);
+	gateway->handshake_events = mailbox_new(options->loop, on_handshake_event, gateway);
+	r = start_parts(gateway, error, size);
+	if (r < 0)
+		return r; /* the process ends: nothing is taken apart */
+	listener_start(gateway);
+	uv_timer_init(options->loop, &gateway->tick);
+	gateway->tick.data = gateway;
+	uv_timer_start(&gateway->tick, on_tick, TICK_MS, TICK_MS);
+	*ret = gateway;
+	return 0;
+}
+
+void gateway_stop(struct gateway *gateway, void (*stopped)(void *user), void *user)
+{
+	struct worker_order *order = xnew(struct worker_order);
+
+	gateway->stopping = true;
+	gateway->stopped = stopped;
+	gateway->stopped_user = user;
+	listener_stop(gateway);
+	uv_close((uv_handle_t *)&gateway->tick, NULL);
+	/* Without a DISCONNECT: clients reconnect, to this gateway when it is back or to another.
+	 */
+	order->kind = WORKER_STOP;
+	order->reason = REASON_SHUTDOWN;
+	order->silent = true;
+	worker_post(gateway->worker, order);
+}
+
+void gateway_free(struct gateway *gateway)
+{
+	struct session *session, *next;
+
+	if (!gateway)
+		return;
+	worker_free(gateway->worker);
+	handshake_pool_stop(gateway->handshakes);
+	mailbox_free(gateway->worker_events);
+	mailbox_free(gateway->handshake_events);
+	store_stop(gateway->store);
+	HASH_ITER(hh, gateway->sessions.sessions, session, next)
+	session_table_remove(&gateway->sessions, session);
+	lease_pool_free(gateway->leases);
+	trust_unref(gateway->trust);
+	free(gateway->denied);
+	free(gateway->seen);
+	free(gateway);
+}

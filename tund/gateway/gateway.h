@@ -1,0 +1,117 @@
+#pragma once
+/* The gateway role, assembled: what the engine's main thread owns. Every function here runs there.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "config/config.h"
+#include "data/worker.h"
+#include "gateway/handshake.h"
+#include "pki/trust.h"
+#include "session/session_table.h"
+#include "session/store.h"
+
+enum { GATEWAY_LISTENERS_MAX = WORKER_SOCKETS_MAX };
+
+/* What the parent hands over; descriptors stay the caller's. */
+struct gateway_options {
+	const struct config *config;
+	struct trust *trust; /* without denials yet; referenced */
+	X509 *leaf;
+	STACK_OF(X509) * chain;
+	struct buf spki;
+	int tun_fd;
+	unsigned tun_offloads;
+	size_t listener_count;
+	struct gateway_socket {
+		struct endpoint at;
+		int tcp, udp;
+		unsigned udp_offloads;
+	} listeners[GATEWAY_LISTENERS_MAX];
+	const int *key_sockets;
+	size_t key_socket_count;
+	struct prefix own4, own6; /* the gateway's inner addresses; family 0: none */
+	int (*enter_store)(void);
+	int (*enter_engine)(void); /* once the store's thread runs, before others start */
+	uv_loop_t *loop;
+};
+
+struct gateway_listener;
+struct gateway_source;
+
+struct gateway_counts {
+	uint64_t accepted, refused[REASON_COUNT];
+};
+
+/* A command that waits for every worker's acknowledgement of a cut. */
+struct gateway_cut;
+
+/* A command that waits for every worker's counters. */
+struct gateway_report {
+	struct gateway *gateway;
+	void (*done)(struct gateway_report *report, void *user);
+	void *user;
+	size_t waiting;
+	struct counts counts;
+	unsigned udp_offloads;
+	struct worker_flow_report *flows;
+	size_t flow_count;
+};
+
+struct gateway {
+	struct gateway_options options;
+	const struct config *config;
+	struct trust *trust; /* the snapshot in force */
+	struct store *store;
+	struct lease_pool *leases;
+	struct session_table sessions;
+	struct mailbox *worker_events, *handshake_events;
+	struct worker *worker;
+	struct handshake_pool *handshakes;
+	struct gateway_listener *listeners;
+	struct gateway_source *sources; /* per-source limits */
+	size_t pending;			/* handshakes under way */
+	struct rate all_sources, turned_away_log;
+	uv_timer_t tick;
+	struct gateway_counts counts;
+	struct store_denied *denied; /* what is denied, with its words */
+	size_t denied_count;
+	struct store_seen *seen;
+	size_t seen_count, seen_cap;
+	uint64_t next_flow;
+	time_t started_at;
+	bool stopping;
+	void (*stopped)(void *user);
+	void *stopped_user;
+};
+
+/* 0, or -errno with one line in error. */
+int gateway_start(const struct gateway_options *options, struct gateway **ret, char *error,
+		  size_t size);
+/* Tells the sessions that they may come back, ends the threads, then calls stopped. */
+void gateway_stop(struct gateway *gateway, void (*stopped)(void *user), void *user);
+void gateway_free(struct gateway *gateway);
+
+/* Asks the workers for their counters; report is freed by gateway_report_free in done. */
+void gateway_ask_report(struct gateway *gateway, void (*done)(struct gateway_report *, void *),
+			void *user);
+void gateway_report_free(struct gateway_report *report);
+const struct worker_flow_report *gateway_report_of(const struct gateway_report *report,
+						   const struct session *session);
+
+/* ---- between the files of this folder ---- */
+
+/* The session is over: out of the table, lease released, cookie forgotten. Its flow is cut already.
+ */
+void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason);
+/* Cuts the session's flows; the worker's acknowledgement closes it. then (may be NULL) is told. */
+void gateway_cut_session(struct gateway *gateway, struct session *session, enum reason reason,
+			 const char *text, struct gateway_cut *then);
+/* How long a cookie outlives its connection; an administrator's "never" is ten years. */
+int64_t gateway_cookie_lifetime_s(const struct gateway *gateway);
+void gateway_remember_cookie(struct gateway *gateway, const struct session *session,
+			     int64_t lifetime_s);

@@ -1,0 +1,729 @@
+/* One connection from accept to ATTACH:
+ *
+ *	TLS ──▶ REQUEST ──POST, GET──▶ ASKING ──cookie──▶ REQUEST
+ *	 │         └───────CONNECT───▶ ASKING ──session──▶ (the TLS object is main's: done)
+ *	 └──verdict no, bad request, refused by main, too late──▶ REFUSED ──drained──▶ (closed)
+ *
+ * TLS      the handshake; pki/verify gives the verdict inside it, the key holder signs
+ * REQUEST  one HTTP request at a time, strictly: small, no pipelining, a handful in all
+ * ASKING   main decides (gateway/admission); nothing is read meanwhile
+ * REFUSED  the alert or answer is out, our half is closed, the peer's is drained, bounded: closing
+ *          at once would reset the connection and lose what was said
+ *
+ * A thread runs many connections on its own loop; each has a deadline from accept on. */
+#include "gateway/handshake.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "key/remote.h"
+#include "sys/udp.h"
+
+enum {
+	REQUESTS_MAX = 16,
+	REQUEST_BYTES = HTTP_HEAD_MAX + HTTP_BODY_MAX,
+	DRAIN_BYTES = 256 * 1024,
+	DRAIN_US = 2 * 1000000,
+};
+
+enum handshake_state { HANDSHAKE_TLS, HANDSHAKE_REQUEST, HANDSHAKE_ASKING, HANDSHAKE_REFUSED };
+
+static const char *const state_names[] = {
+	[HANDSHAKE_TLS] = "tls",
+	[HANDSHAKE_REQUEST] = "request",
+	[HANDSHAKE_ASKING] = "asking",
+	[HANDSHAKE_REFUSED] = "refused",
+};
+
+struct handshake_thread {
+	struct handshake_pool *pool;
+	pthread_t thread;
+	uv_loop_t loop;
+	uv_timer_t tick;
+	struct mailbox *orders;
+	struct tls_setup setup;
+	EVP_PKEY *key;
+	struct handshake *first; /* all that are under way */
+};
+
+struct handshake_pool {
+	struct handshake_pool_options options;
+	struct handshake_thread threads[HANDSHAKE_THREADS_MAX];
+	size_t next;
+};
+
+struct handshake {
+	struct handshake_thread *thread;
+	struct handshake *next, **link; /* in the thread's list */
+	enum handshake_state state;
+	struct tls *tls; /* NULL while main has it */
+	uv_poll_t *poll;
+	struct endpoint peer, local;
+	char id[TLS_ID_TEXT];
+	int64_t deadline_us;
+	struct buf request;
+	unsigned requests;
+	size_t drained;
+	enum reason reason;
+	struct identity_cert *cert;
+	uint64_t generation;
+	bool reported;
+};
+
+enum order_kind { ORDER_ACCEPT, ORDER_ANSWER, ORDER_STOP };
+
+struct order {
+	struct mailbox_message message;
+	enum order_kind kind;
+	int fd;
+	struct endpoint peer, local;
+	struct trust *trust;
+	struct handshake *handshake;
+	struct handshake_answer answer;
+};
+
+/* ---- telling main ---- */
+
+static struct handshake_event *make_event(struct handshake *handshake,
+					  enum handshake_event_kind kind)
+{
+	struct handshake_event *event = xnew(struct handshake_event);
+
+	event->kind = kind;
+	event->handshake = handshake;
+	event->reason = handshake->reason;
+	event->peer = handshake->peer;
+	event->local = handshake->local;
+	event->generation = handshake->generation;
+	memcpy(event->id, handshake->id, sizeof(event->id));
+	if (handshake->cert)
+		event->cert = identity_cert_ref(handshake->cert);
+	return event;
+}
+
+static void tell(struct handshake *handshake, struct handshake_event *event)
+{
+	mailbox_post(handshake->thread->pool->options.events, &event->message);
+}
+
+void handshake_event_free(struct handshake_event *event)
+{
+	if (!event)
+		return;
+	identity_cert_unref(event->cert);
+	tls_free(event->tls);
+	explicit_bzero(event, sizeof(*event));
+	free(event);
+}
+
+/* ---- states ---- */
+
+static void handshake_enter(struct handshake *handshake, enum handshake_state state)
+{
+	char peer[ADDR_ENDPOINT_TEXT];
+
+	log_debug("handshake %s %s: %s -> %s", handshake->id,
+		  addr_endpoint_print(&handshake->peer, peer), state_names[handshake->state],
+		  state_names[state]);
+	handshake->state = state;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch(struct handshake *handshake)
+{
+	int events = UV_READABLE;
+
+	if (!handshake->poll)
+		return;
+	if (tls_wants_write(handshake->tls))
+		events |= UV_WRITABLE;
+	uv_poll_start(handshake->poll, events, on_poll);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void unwatch(struct handshake *handshake)
+{
+	if (!handshake->poll)
+		return;
+	uv_poll_stop(handshake->poll);
+	uv_close((uv_handle_t *)handshake->poll, on_closed);
+	handshake->poll = NULL;
+}
+
+static void start_watching(struct handshake *handshake)
+{
+	handshake->poll = xnew(uv_poll_t);
+	uv_poll_init(&handshake->thread->loop, handshake->poll, handshake->tls->fd);
+	handshake->poll->data = handshake;
+	watch(handshake);
+}
+
+static void close_handshake(struct handshake *handshake)
+{
+	if (!handshake->reported)
+		tell(handshake, make_event(handshake, HANDSHAKE_ENDED));
+	unwatch(handshake);
+	*handshake->link = handshake->next;
+	if (handshake->next)
+		handshake->next->link = handshake->link;
+	tls_free(handshake->tls);
+	identity_cert_unref(handshake->cert);
+	buf_wipe(&handshake->request);
+	free(handshake);
+}
+
+static const char *who(const struct handshake *handshake, char *buf, size_t size)
+{
+	char peer[ADDR_ENDPOINT_TEXT];
+	const struct identity_cert *cert = handshake->cert;
+
+	addr_endpoint_print(&handshake->peer, peer);
+	if (cert && cert->identity.name[0])
+		snprintf(buf, size, "%s (%s)", cert->identity.name, peer);
+	else
+		snprintf(buf, size, "%s", peer);
+	return buf;
+}
+
+/* Says what is in the output, then waits for the peer to close. */
+static void refuse(struct handshake *handshake, enum reason reason, const char *text)
+{
+	char name[IDENTITY_NAME_MAX + ADDR_ENDPOINT_TEXT + 4];
+
+	handshake->reason = reason;
+	log_warn("refused %s: %s: %s (handshake %s)", who(handshake, name, sizeof(name)),
+		 reason_word(reason), text, handshake->id);
+	tell(handshake, make_event(handshake, HANDSHAKE_ENDED));
+	handshake->reported = true;
+	handshake_enter(handshake, HANDSHAKE_REFUSED);
+	handshake->deadline_us = clock_now_us() + DRAIN_US;
+	if (tls_flush(handshake->tls) != TLS_AGAIN)
+		tls_shutdown(handshake->tls);
+	watch(handshake);
+}
+
+/* ---- REQUEST: answers ---- */
+
+static const char *status_text(unsigned status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 413:
+		return "Content Too Large";
+	case 505:
+		return "HTTP Version Not Supported";
+	default:
+		return "Service Unavailable";
+	}
+}
+
+static void respond_refusal(struct handshake *handshake, unsigned status, enum reason reason,
+			    const char *text)
+{
+	struct buf answer = {0};
+
+	buf_print(
+		&answer,
+		"HTTP/1.1 %u %s\r\nContent-Length: 0\r\nConnection: close\r\nX-Reason: %s\r\n\r\n",
+		status, status_text(status), reason_word(reason));
+	tls_write(handshake->tls, answer.data, answer.len);
+	buf_done(&answer);
+	refuse(handshake, reason, text);
+}
+
+/* What makes a client of this protocol go straight to CONNECT. */
+static void respond_login(struct handshake *handshake, const char *cookie)
+{
+	static const char body[] =
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+		"<config-auth client=\"vpn\" type=\"complete\"><auth id=\"success\">"
+		"</auth></config-auth>\n";
+	struct buf answer = {0};
+
+	buf_print(&answer,
+		  "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %zu\r\n"
+		  "X-Transcend-Version: 1\r\nSet-Cookie: webvpn=%s; Secure; HttpOnly\r\n"
+		  "X-Tund: 1\r\n\r\n%s",
+		  sizeof(body) - 1, cookie, body);
+	tls_write(handshake->tls, answer.data, answer.len);
+	tls_flush(handshake->tls);
+	buf_wipe(&answer);
+	handshake_enter(handshake, HANDSHAKE_REQUEST);
+	watch(handshake);
+}
+
+/* ---- REQUEST: one request ---- */
+
+static void ask_login(struct handshake *handshake)
+{
+	handshake_enter(handshake, HANDSHAKE_ASKING);
+	uv_poll_stop(handshake->poll);
+	tell(handshake, make_event(handshake, HANDSHAKE_LOGIN));
+}
+
+/* The TLS object goes along: a yes makes it a session's channel, a no brings it back. */
+static void ask_connect(struct handshake *handshake, const struct http_head *head)
+{
+	struct handshake_event *event = make_event(handshake, HANDSHAKE_CONNECT);
+	int mtu = udp_path_mtu(handshake->tls->fd);
+
+	tunnel_params_read_offer(head, &event->offer);
+	event->path_mtu = mtu > 0 ? (unsigned)mtu : 0;
+	if (event->offer.psk)
+		event->has_psk = tls_export_psk(handshake->tls, event->psk) == 0;
+	handshake_enter(handshake, HANDSHAKE_ASKING);
+	unwatch(handshake);
+	event->tls = take(handshake->tls);
+	tell(handshake, event);
+}
+
+static bool is_login(const struct http_head *head)
+{
+	return http_text_is(head->method, "POST") || http_text_is(head->method, "GET");
+}
+
+static void take_request(struct handshake *handshake, const struct http_head *head)
+{
+	if (++handshake->requests > REQUESTS_MAX) {
+		respond_refusal(handshake, 503, REASON_PROTOCOL_ERROR,
+				"too many requests on one connection");
+	} else if (is_login(head)) {
+		ask_login(handshake);
+	} else if (!http_text_is(head->method, "CONNECT")) {
+		respond_refusal(handshake, 405, REASON_PROTOCOL_ERROR,
+				"a method other than POST, GET and CONNECT");
+	} else if (!http_text_is(head->target, "/CSCOSSLC/tunnel")) {
+		respond_refusal(handshake, 404, REASON_PROTOCOL_ERROR,
+				"CONNECT to something that is not the tunnel");
+	} else {
+		ask_connect(handshake, head);
+	}
+}
+
+static void refuse_request(struct handshake *handshake, enum http_error error)
+{
+	switch (error) {
+	case HTTP_TOO_LARGE:
+		respond_refusal(handshake, 413, REASON_PROTOCOL_ERROR, "a request beyond limits");
+		break;
+	case HTTP_VERSION:
+		respond_refusal(handshake, 505, REASON_PROTOCOL_ERROR, "not HTTP/1.1");
+		break;
+	default:
+		respond_refusal(handshake, 400, REASON_PROTOCOL_ERROR, "a malformed request");
+		break;
+	}
+}
+
+/* What has been received so far: a whole request, or part of one. */
+static void look_at_request(struct handshake *handshake)
+{
+	struct buf *request = &handshake->request;
+	struct http_head head;
+	size_t head_len, len;
+	enum http_error error =
+		http_read_request((const char *)request->data, request->len, &head, &head_len);
+
+	if (error == HTTP_MORE)
+		return;
+	if (error) {
+		refuse_request(handshake, error);
+		return;
+	}
+	len = head_len + head.content_length;
+	if (request->len < len)
+		return;
+	if (request->len > len) { /* nothing may follow before the answer */
+		refuse_request(handshake, HTTP_MALFORMED);
+		return;
+	}
+	take_request(handshake, &head);
+	if (handshake->state != HANDSHAKE_REFUSED)
+		request->len = 0;
+}
+
+/* The peer went away: no news, unless it had been let in and refused us. */
+static void lose_peer(struct handshake *handshake)
+{
+	char text[HANDSHAKE_TEXT], name[IDENTITY_NAME_MAX + ADDR_ENDPOINT_TEXT + 4];
+
+	if (handshake->tls->alert >= 0) {
+		handshake->reason = tls_failure(handshake->tls, text, sizeof(text));
+		log_warn("%s left: %s (handshake %s)", who(handshake, name, sizeof(name)), text,
+			 handshake->id);
+	}
+	close_handshake(handshake);
+}
+
+static void run_request(struct handshake *handshake)
+{
+	while (handshake->state == HANDSHAKE_REQUEST) {
+		uint8_t *room = buf_reserve(&handshake->request, TLS_RECORD_MAX);
+		enum tls_result result;
+		size_t len;
+
+		if (!room) {
+			refuse_request(handshake, HTTP_TOO_LARGE);
+			return;
+		}
+		result = tls_read(handshake->tls, room, TLS_RECORD_MAX, &len);
+		if (result == TLS_AGAIN)
+			break;
+		if (result != TLS_DONE) {
+			lose_peer(handshake);
+			return;
+		}
+		handshake->request.len += len;
+		look_at_request(handshake);
+	}
+	if (handshake->state == HANDSHAKE_REQUEST) {
+		tls_flush(handshake->tls);
+		watch(handshake);
+	}
+}
+
+/* ---- TLS ---- */
+
+static void log_accepted(const struct handshake *handshake)
+{
+	const struct identity_cert *cert = handshake->cert;
+	char peer[ADDR_ENDPOINT_TEXT];
+
+	log_info("accepted %s \"%s\" serial %s from %s, %s %s %s (handshake %s)",
+		 cert->identity.name, cert->subject, cert->serial,
+		 addr_endpoint_print(&handshake->peer, peer), tls_version(handshake->tls),
+		 tls_cipher(handshake->tls), tls_group(handshake->tls), handshake->id);
+}
+
+static void take_cert(struct handshake *handshake)
+{
+	struct verdict *verdict = &handshake->tls->verdict;
+
+	if (verdict->cert && !handshake->cert)
+		handshake->cert = identity_cert_ref(verdict->cert);
+	handshake->generation = handshake->tls->trust->generation;
+	tls_id(handshake->tls, handshake->id);
+}
+
+static void fail_tls(struct handshake *handshake)
+{
+	char text[HANDSHAKE_TEXT + 256];
+	enum reason reason;
+
+	reason = tls_failure(handshake->tls, text, sizeof(text));
+	take_cert(handshake);
+	refuse(handshake, reason, text);
+}
+
+static void run_tls(struct handshake *handshake)
+{
+	enum tls_result result = tls_handshake(handshake->tls);
+
+	switch (result) {
+	case TLS_AGAIN:
+		if (tls_flush(handshake->tls) == TLS_FAILED)
+			close_handshake(handshake);
+		else
+			watch(handshake);
+		return;
+	case TLS_CLOSED:
+		if (handshake->tls->asked || handshake->tls->alert >= 0) {
+			fail_tls(handshake);
+			return;
+		}
+		close_handshake(handshake);
+		return;
+	case TLS_FAILED:
+		fail_tls(handshake);
+		return;
+	case TLS_DONE:
+		break;
+	}
+	take_cert(handshake);
+	log_accepted(handshake);
+	handshake_enter(handshake, HANDSHAKE_REQUEST);
+	handshake->request.limit = REQUEST_BYTES + TLS_RECORD_MAX;
+	tls_flush(handshake->tls);
+	run_request(handshake);
+}
+
+/* ---- REFUSED ---- */
+
+static void run_refused(struct handshake *handshake)
+{
+	uint8_t rest[4096];
+
+	if (tls_wants_write(handshake->tls) && tls_flush(handshake->tls) != TLS_AGAIN)
+		tls_shutdown(handshake->tls);
+	for (;;) {
+		ssize_t len = recv(handshake->tls->fd, rest, sizeof(rest), 0);
+
+		if (len < 0 && errno == EAGAIN)
+			break;
+		handshake->drained += len > 0 ? (size_t)len : 0;
+		if (len <= 0 || handshake->drained > DRAIN_BYTES) {
+			close_handshake(handshake);
+			return;
+		}
+	}
+	watch(handshake);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct handshake *handshake = poll->data;
+
+	(void)status;
+	if ((events & UV_WRITABLE) && tls_flush(handshake->tls) == TLS_AGAIN)
+		return;
+	switch (handshake->state) {
+	case HANDSHAKE_TLS:
+		run_tls(handshake);
+		break;
+	case HANDSHAKE_REQUEST:
+		run_request(handshake);
+		break;
+	case HANDSHAKE_ASKING:
+		break;
+	case HANDSHAKE_REFUSED:
+		run_refused(handshake);
+		break;
+	}
+}
+
+/* ---- orders and deadlines ---- */
+
+static void take_connection(struct handshake_thread *thread, struct order *order)
+{
+	struct handshake *handshake = xnew(struct handshake);
+
+	handshake->thread = thread;
+	handshake->peer = order->peer;
+	handshake->local = order->local;
+	handshake->deadline_us = clock_now_us() + thread->pool->options.timeout_us;
+	handshake->next = thread->first;
+	handshake->link = &thread->first;
+	if (thread->first)
+		thread->first->link = &handshake->next;
+	thread->first = handshake;
+	handshake->tls = tls_new(&thread->setup, true, order->fd, order->trust, NULL);
+	trust_unref(order->trust);
+	if (!handshake->tls) {
+		handshake->reason = REASON_INTERNAL;
+		close_handshake(handshake);
+		return;
+	}
+	start_watching(handshake);
+	run_tls(handshake);
+}
+
+static const char *text_of_refusal(enum reason reason)
+{
+	switch (reason) {
+	case REASON_NO_ACCESS:
+		return "no access or site block matches the identity";
+	case REASON_FULL:
+		return "no session or address is free";
+	case REASON_DUPLICATE_IDENTITY:
+		return "the identity is connected already";
+	case REASON_PROTOCOL_ERROR:
+		return "the cookie names no session of this identity";
+	default:
+		return reason_advice(reason);
+	}
+}
+
+static void take_answer(struct handshake *handshake, struct handshake_answer *answer)
+{
+	if (answer->status == 200 && !answer->tls && !handshake->tls) {
+		handshake->reported = true; /* it is a session now */
+		close_handshake(handshake);
+		return;
+	}
+	if (answer->tls) {
+		handshake->tls = take(answer->tls);
+		start_watching(handshake);
+	}
+	if (answer->status == 200)
+		respond_login(handshake, answer->cookie);
+	else
+		respond_refusal(handshake, answer->status, answer->reason,
+				text_of_refusal(answer->reason));
+}
+
+static void close_handle(uv_handle_t *handle, void *unused)
+{
+	(void)unused;
+	if (!uv_is_closing(handle) && handle->type != UV_ASYNC)
+		uv_close(handle, NULL);
+}
+
+static void stop_thread(struct handshake_thread *thread)
+{
+	while (thread->first)
+		close_handshake(thread->first);
+	uv_walk(&thread->loop, close_handle, NULL);
+	uv_stop(&thread->loop);
+}
+
+static void on_order(struct mailbox_message *message, void *owner)
+{
+	struct order *order = (struct order *)message;
+
+	switch (order->kind) {
+	case ORDER_ACCEPT:
+		take_connection(owner, order);
+		break;
+	case ORDER_ANSWER:
+		take_answer(order->handshake, &order->answer);
+		break;
+	case ORDER_STOP:
+		stop_thread(owner);
+		break;
+	}
+	explicit_bzero(order, sizeof(*order));
+	free(order);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct handshake_thread *thread = timer->data;
+	struct handshake *handshake = thread->first;
+	int64_t now_us = clock_now_us();
+
+	while (handshake) {
+		struct handshake *next = handshake->next;
+
+		if (handshake->state == HANDSHAKE_REFUSED && now_us > handshake->deadline_us)
+			close_handshake(handshake);
+		else if (handshake->state != HANDSHAKE_ASKING && now_us > handshake->deadline_us)
+			refuse(handshake, REASON_HANDSHAKE_TIMEOUT,
+			       "it did not finish connecting in time");
+		handshake = next;
+	}
+}
+
+/* ---- the pool ---- */
+
+static void *run(void *argument)
+{
+	struct handshake_thread *thread = argument;
+
+	uv_run(&thread->loop, UV_RUN_DEFAULT);
+	return NULL;
+}
+
+static int open_thread(struct handshake_thread *thread, int key_socket, char *error, size_t size)
+{
+	const struct handshake_pool_options *options = &thread->pool->options;
+	struct tls_options tls = {
+		.leaf = options->leaf,
+		.chain = options->chain,
+		.groups = options->groups,
+		.hybrid = options->hybrid,
+	};
+
+	thread->key = remote_key_new(options->spki, options->spki_len, key_socket);
+	tls.key = thread->key;
+	if (!thread->key) {
+		snprintf(error, size, "the key holder's key cannot be used: %s",
+			 ERR_reason_error_string(ERR_peek_last_error()));
+		return -EINVAL;
+	}
+	if (tls_setup_init(&thread->setup, &tls, error, size) < 0)
+		return -EINVAL;
+	uv_loop_init(&thread->loop);
+	thread->orders = mailbox_new(&thread->loop, on_order, thread);
+	uv_timer_init(&thread->loop, &thread->tick);
+	thread->tick.data = thread;
+	uv_timer_start(&thread->tick, on_tick, 250, 250);
+	return -pthread_create(&thread->thread, NULL, run, thread);
+}
+
+int handshake_pool_start(const struct handshake_pool_options *options, struct handshake_pool **ret,
+			 char *error, size_t size)
+{
+	struct handshake_pool *pool = xnew(struct handshake_pool);
+
+	pool->options = *options;
+	for (size_t i = 0; i < options->threads; i++) {
+		int r;
+
+		pool->threads[i].pool = pool;
+		r = open_thread(&pool->threads[i], options->key_sockets[i], error, size);
+		if (r < 0)
+			return r;
+	}
+	*ret = pool;
+	return 0;
+}
+
+void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
+			   const struct endpoint *local, struct trust *trust)
+{
+	struct order *order = xnew(struct order);
+
+	order->kind = ORDER_ACCEPT;
+	order->fd = fd;
+	order->peer = *peer;
+	order->local = *local;
+	order->trust = trust_ref(trust);
+	mailbox_post(pool->threads[pool->next++ % pool->options.threads].orders, &order->message);
+}
+
+void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,
+		      const struct handshake_answer *answer)
+{
+	struct order *order = xnew(struct order);
+
+	(void)pool;
+	order->kind = ORDER_ANSWER;
+	order->handshake = handshake;
+	order->answer = *answer;
+	mailbox_post(handshake->thread->orders, &order->message);
+}
+
+void handshake_pool_stop(struct handshake_pool *pool)
+{
+	if (!pool)
+		return;
+	for (size_t i = 0; i < pool->options.threads; i++) {
+		struct order *order = xnew(struct order);
+
+		order->kind = ORDER_STOP;
+		mailbox_post(pool->threads[i].orders, &order->message);
+		pthread_join(pool->threads[i].thread, NULL);
+		/* Not by the thread itself: its last order may be in its hands before mailbox_post
+		 * has returned. */
+		mailbox_free(pool->threads[i].orders);
+		uv_run(&pool->threads[i].loop, UV_RUN_NOWAIT);
+		uv_loop_close(&pool->threads[i].loop);
+		tls_setup_done(&pool->threads[i].setup);
+		EVP_PKEY_free(pool->threads[i].key);
+	}
+	free(pool);
+}

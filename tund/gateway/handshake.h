@@ -1,0 +1,76 @@
+#pragma once
+/* From accept to ATTACH: see handshake.c. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mailbox.h"
+#include "channel/tls.h"
+#include "wire/tunnel_params.h"
+
+enum { HANDSHAKE_THREADS_MAX = 16, HANDSHAKE_TEXT = 256, HANDSHAKE_COOKIE_TEXT = 65 };
+
+struct handshake;
+struct handshake_pool;
+
+/* ---- events, to main: each is answered with handshake_answer, but ENDED ---- */
+
+enum handshake_event_kind {
+	HANDSHAKE_LOGIN,   /* POST or GET: is this identity let in, and with which cookie? */
+	HANDSHAKE_CONNECT, /* make it a session; main owns tls unless it hands it back */
+	HANDSHAKE_ENDED,   /* a connection is over that never became a session; reason NONE: it left
+			    */
+};
+
+struct handshake_event {
+	struct mailbox_message message;
+	enum handshake_event_kind kind;
+	struct handshake *handshake; /* opaque: given back with the answer */
+	enum reason reason;
+	struct endpoint peer, local;
+	char id[TLS_ID_TEXT];
+	struct identity_cert *cert; /* a reference; NULL: it did not get so far */
+	uint64_t generation;	    /* of the trust that the verdict was reached by */
+	/* CONNECT */
+	struct tls *tls;
+	struct tunnel_offer offer;
+	bool has_psk;
+	uint8_t psk[TLS_PSK];
+	unsigned path_mtu; /* of the TCP connection; 0 unknown */
+};
+
+/* Frees what the event still owns. */
+void handshake_event_free(struct handshake_event *event);
+
+struct handshake_answer {
+	unsigned status; /* 200, 401, 403, 503 */
+	enum reason reason;
+	char cookie[HANDSHAKE_COOKIE_TEXT]; /* LOGIN with 200 */
+	struct tls *tls; /* CONNECT that was refused: taken back; NULL when it became a session */
+};
+
+/* ---- the pool ---- */
+
+struct handshake_pool_options {
+	size_t threads;
+	const int *key_sockets; /* one a thread, to the key holder; borrowed */
+	const uint8_t *spki;
+	size_t spki_len;
+	X509 *leaf;
+	STACK_OF(X509) * chain;
+	const char *groups;
+	bool hybrid;
+	int64_t timeout_us;
+	struct mailbox *events;
+};
+
+/* 0 or -errno with one line in error. */
+int handshake_pool_start(const struct handshake_pool_options *options, struct handshake_pool **ret,
+			 char *error, size_t size);
+/* Takes fd: an accepted, non-blocking connection. trust is referenced. */
+void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
+			   const struct endpoint *local, struct trust *trust);
+void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,
+		      const struct handshake_answer *answer);
+/* Closes what is under way; every ENDED comes before this returns. */
+void handshake_pool_stop(struct handshake_pool *pool);

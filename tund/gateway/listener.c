@@ -1,0 +1,206 @@
+#include "gateway/listener.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rate.h"
+#include "base/xalloc.h"
+
+enum {
+	ACCEPTS_PER_RUN = 32,
+	SOURCES_MAX = 100000,
+	QUIET_US = 60 * 1000000,
+};
+
+struct gateway_listener {
+	uv_poll_t poll;
+	struct gateway *gateway;
+	int fd;
+	bool is_paused; /* no descriptor was left */
+	struct gateway_listener *next;
+};
+
+/* One IPv4 address, or one IPv6 /64: what a single machine may choose freely counts as one. */
+struct gateway_source {
+	struct addr key;
+	struct rate rate;
+	size_t pending;
+	int64_t seen_us;
+	UT_hash_handle hh;
+};
+
+static struct addr source_of(const struct endpoint *peer)
+{
+	struct addr addr = addr_of_endpoint(peer);
+
+	if (addr.family == 6)
+		memset(addr.bytes + 8, 0, 8);
+	return addr;
+}
+
+static struct gateway_source *find_source(struct gateway *gateway, const struct endpoint *peer)
+{
+	struct addr key = source_of(peer);
+	struct gateway_source *source;
+
+	HASH_FIND(hh, gateway->sources, &key, sizeof(key), source);
+	return source;
+}
+
+static struct gateway_source *add_source(struct gateway *gateway, const struct endpoint *peer)
+{
+	struct gateway_source *source = find_source(gateway, peer);
+
+	if (source || HASH_COUNT(gateway->sources) >= SOURCES_MAX)
+		return source;
+	source = xnew(struct gateway_source);
+	source->key = source_of(peer);
+	HASH_ADD(hh, gateway->sources, key, sizeof(source->key), source);
+	return source;
+}
+
+/* NULL when there are too many sources to tell apart: the limits of all together still hold. */
+static bool is_allowed(struct gateway *gateway, struct gateway_source *source, struct rate *all)
+{
+	const struct config_limits *limits = &gateway->config->limits;
+	int64_t now_us = clock_now_us();
+
+	if (gateway->pending >= limits->pending)
+		return false;
+	if (source) {
+		source->seen_us = now_us;
+		if (source->pending >= limits->pending_per_source ||
+		    !rate_allow(&source->rate, limits->handshakes_per_source, now_us))
+			return false;
+	}
+	return rate_allow(all, limits->handshakes, now_us);
+}
+
+static void turn_away(struct gateway *gateway, int fd, const struct endpoint *peer)
+{
+	char text[ADDR_ENDPOINT_TEXT];
+
+	close(fd);
+	gateway->counts.refused[REASON_RATE_LIMITED]++;
+	if (rate_allow(&gateway->turned_away_log, 1, clock_now_us()))
+		log_warn("refused %s: %s: too many connections, %lu turned away so far",
+			 addr_endpoint_print(peer, text), reason_word(REASON_RATE_LIMITED),
+			 (unsigned long)gateway->counts.refused[REASON_RATE_LIMITED]);
+}
+
+static void take_connection(struct gateway *gateway, int fd, const struct endpoint *peer)
+{
+	struct gateway_source *source = add_source(gateway, peer);
+	struct endpoint local = {0};
+	socklen_t len = sizeof(local);
+	int on = 1;
+
+	if (!is_allowed(gateway, source, &gateway->all_sources)) {
+		turn_away(gateway, fd, peer);
+		return;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	getsockname(fd, &local.any, &len);
+	gateway->pending++;
+	if (source)
+		source->pending++;
+	handshake_pool_accept(gateway->handshakes, fd, peer, &local, gateway->trust);
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct gateway_listener *listener = poll->data;
+
+	(void)status;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_RUN; i++) {
+		struct endpoint peer = {0};
+		socklen_t len = sizeof(peer);
+		int fd = accept4(listener->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			/* Out of descriptors: until the next tick, not as fast as poll calls. */
+			listener->is_paused = errno == EMFILE || errno == ENFILE;
+			if (!listener->is_paused)
+				return;
+			uv_poll_stop(poll);
+			if (rate_allow(&listener->gateway->turned_away_log, 1, clock_now_us()))
+				log_warn("no descriptor is left for a connection; raise the limit "
+					 "of open files");
+			return;
+		}
+		take_connection(listener->gateway, fd, &peer);
+	}
+}
+
+void listener_start(struct gateway *gateway)
+{
+	for (size_t i = 0; i < gateway->options.listener_count; i++) {
+		struct gateway_listener *listener = xnew(struct gateway_listener);
+
+		listener->gateway = gateway;
+		listener->fd = gateway->options.listeners[i].tcp;
+		listener->next = gateway->listeners;
+		gateway->listeners = listener;
+		uv_poll_init(gateway->options.loop, &listener->poll, listener->fd);
+		listener->poll.data = listener;
+		uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+	}
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void listener_stop(struct gateway *gateway)
+{
+	struct gateway_source *source, *next;
+
+	while (gateway->listeners) {
+		struct gateway_listener *listener = gateway->listeners;
+
+		gateway->listeners = listener->next;
+		uv_close((uv_handle_t *)&listener->poll, on_closed);
+	}
+	HASH_ITER(hh, gateway->sources, source, next)
+	{
+		HASH_DEL(gateway->sources, source);
+		free(source);
+	}
+}
+
+void listener_forget(struct gateway *gateway, const struct endpoint *peer)
+{
+	struct gateway_source *source = find_source(gateway, peer);
+
+	if (gateway->pending)
+		gateway->pending--;
+	if (source && source->pending)
+		source->pending--;
+}
+
+void listener_tick(struct gateway *gateway)
+{
+	int64_t quiet_since = clock_now_us() - QUIET_US;
+	struct gateway_source *source, *next;
+
+	for (struct gateway_listener *listener = gateway->listeners; listener;
+	     listener = listener->next) {
+		if (listener->is_paused)
+			uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+		listener->is_paused = false;
+	}
+	HASH_ITER(hh, gateway->sources, source, next)
+	{
+		if (source->pending || source->seen_us > quiet_since)
+			continue;
+		HASH_DEL(gateway->sources, source);
+		free(source);
+	}
+}

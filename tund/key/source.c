@@ -1,0 +1,346 @@
+#include "key/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <openssl/decoder.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/provider.h>
+#include <openssl/store.h>
+#include <openssl/ui.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "key/scheme.h"
+
+enum {
+	KEY_MAX = 64 * 1024,
+	PASSPHRASE_MAX = 1024,
+	NAME_MAX_BYTES = 256,
+	SCHEME_MAX = 32,
+};
+
+/* One opening. */
+struct opening {
+	const struct source *source;
+	char name[NAME_MAX_BYTES]; /* of the key, for messages */
+	struct buf passphrase;
+	bool was_asked; /* for the passphrase */
+	char *error;
+	size_t size;
+};
+
+static int fail(struct opening *opening, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(struct opening *opening, int error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(opening->error, opening->size, format, arguments);
+	va_end(arguments);
+	return error;
+}
+
+/* Whoever can read the file has the key; whoever owns it can let others read it. */
+static int check_file(struct opening *opening, const char *path, const struct stat *stat)
+{
+	unsigned mode = stat->st_mode & 07777;
+
+	if (!S_ISREG(stat->st_mode))
+		return fail(opening, -EINVAL, "%s: not a regular file", path);
+	if (opening->source->allow_insecure_key)
+		return 0;
+	if (stat->st_uid != 0 && stat->st_uid != geteuid())
+		return fail(opening, -EPERM, "%s: belongs to uid %u; chown root %s", path,
+			    (unsigned)stat->st_uid, path);
+	if (mode & 077)
+		return fail(opening, -EPERM, "%s: %s by others (mode %04o); chmod 600 %s", path,
+			    mode & 044 ? "readable" : "writable or executable", mode, path);
+	return 0;
+}
+
+static int read_descriptor(struct opening *opening, const char *path, int fd, struct buf *ret)
+{
+	size_t max = ret->limit;
+
+	while (ret->len < max) {
+		/* All of the room at once, so that buf never has to move a secret. */
+		uint8_t *room = buf_reserve(ret, max - ret->len);
+		ssize_t len = read(fd, room, max - ret->len);
+
+		if (len < 0)
+			return fail(opening, -errno, "%s: %s", path, strerror(errno));
+		if (len == 0)
+			return 0;
+		ret->len += (size_t)len;
+	}
+	return fail(opening, -EFBIG, "%s: longer than %zu bytes", path, max - 1);
+}
+
+/* A file as it stands, at most limit - 1 bytes. */
+static int read_secret(struct opening *opening, const char *path, struct buf *ret)
+{
+	/* Non-blocking: a FIFO is refused, not waited for. */
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat stat;
+	int r;
+
+	if (fd < 0)
+		return fail(opening, -errno, "%s: %s", path, strerror(errno));
+	if (fstat(fd, &stat))
+		return fail(opening, -errno, "%s: %s", path, strerror(errno));
+	r = check_file(opening, path, &stat);
+	return r < 0 ? r : read_descriptor(opening, path, fd, ret);
+}
+
+/* The first line. */
+static int read_passphrase(struct opening *opening)
+{
+	const char *path = opening->source->passphrase_file;
+	size_t len;
+	int r;
+
+	if (!path)
+		return 0;
+	r = read_secret(opening, path, &opening->passphrase);
+	if (r < 0)
+		return r;
+	for (len = 0; len < opening->passphrase.len; len++) {
+		if (opening->passphrase.data[len] == '\n' || opening->passphrase.data[len] == '\r')
+			break;
+	}
+	if (len == 0)
+		return fail(opening, -EINVAL, "%s: its first line is empty", path);
+	opening->passphrase.len = len;
+	return 0;
+}
+
+/* OpenSSL asks here instead of on the terminal. */
+static int give_passphrase(char *room, int size, int writing, void *argument)
+{
+	struct opening *opening = argument;
+
+	(void)writing;
+	opening->was_asked = true;
+	if (opening->passphrase.len == 0 || opening->passphrase.len > (size_t)size)
+		return -1;
+	memcpy(room, opening->passphrase.data, opening->passphrase.len);
+	return (int)opening->passphrase.len;
+}
+
+static int fail_decoding(struct opening *opening)
+{
+	if (!opening->was_asked)
+		return fail(opening, -EINVAL, "%s: holds no private key in PEM or DER",
+			    opening->name);
+	if (!opening->source->passphrase_file)
+		return fail(opening, -EINVAL, "%s: is encrypted; name a passphrase-file",
+			    opening->name);
+	return fail(opening, -EINVAL, "%s: the passphrase in %s does not open it", opening->name,
+		    opening->source->passphrase_file);
+}
+
+static EVP_PKEY *decode_der(struct opening *opening, BIO *bio)
+{
+	EVP_PKEY *key = NULL;
+	OSSL_DECODER_CTX *decoding = OSSL_DECODER_CTX_new_for_pkey(&key, "DER", NULL, NULL,
+								   EVP_PKEY_KEYPAIR, NULL, NULL);
+
+	if (!decoding)
+		return NULL;
+	if (OSSL_DECODER_CTX_set_pem_password_cb(decoding, give_passphrase, opening))
+		OSSL_DECODER_from_bio(decoding, bio);
+	OSSL_DECODER_CTX_free(decoding);
+	return key;
+}
+
+static int decode_key(struct opening *opening, const void *bytes, size_t len, EVP_PKEY **ret)
+{
+	BIO *bio = BIO_new_mem_buf(bytes, (int)len); /* borrows */
+	EVP_PKEY *key;
+
+	if (!bio)
+		return fail(opening, -ENOMEM, "%s: %s", opening->name, strerror(ENOMEM));
+	/* PEM may have other blocks before the key: parameters, certificates. */
+	if (memmem(bytes, len, "-----BEGIN ", 11))
+		key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, opening);
+	else
+		key = decode_der(opening, bio);
+	BIO_free(bio);
+	if (!key)
+		return fail_decoding(opening);
+	*ret = key;
+	return 0;
+}
+
+static int open_file(struct opening *opening, EVP_PKEY **ret)
+{
+	struct buf bytes = {.limit = KEY_MAX + 1};
+	int r = read_secret(opening, opening->source->key, &bytes);
+
+	if (r == 0)
+		r = decode_key(opening, bytes.data, bytes.len, ret);
+	buf_wipe(&bytes);
+	return r;
+}
+
+/* Who takes the addresses of a scheme, and which Debian package brings it. */
+static const struct store {
+	const char *scheme, *provider, *package;
+} stores[] = {
+	{"pkcs11", "pkcs11", "pkcs11-provider"},
+	{"handle", "tpm2", "tpm2-openssl"},
+	{"object", "tpm2", "tpm2-openssl"},
+};
+
+static int load_store(struct opening *opening, const char *scheme)
+{
+	OSSL_STORE_LOADER *loader;
+
+	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+		if (strcmp(stores[i].scheme, scheme) != 0)
+			continue;
+		/* 1: the default provider goes on being loaded by itself. */
+		if (!OSSL_PROVIDER_try_load(NULL, stores[i].provider, 1))
+			return fail(opening, -ENOPKG,
+				    "%s: needs the OpenSSL provider \"%s\", which does not load; "
+				    "install %s",
+				    opening->name, stores[i].provider, stores[i].package);
+	}
+	loader = OSSL_STORE_LOADER_fetch(NULL, scheme, NULL);
+	if (!loader)
+		return fail(opening, -ENOPKG,
+			    "%s: neither a file that exists nor an address that a loaded OpenSSL "
+			    "provider takes (\"%s:\")",
+			    opening->name, scheme);
+	OSSL_STORE_LOADER_free(loader);
+	return 0;
+}
+
+static EVP_PKEY *read_store(OSSL_STORE_CTX *store)
+{
+	EVP_PKEY *key = NULL;
+
+	while (!key && !OSSL_STORE_eof(store)) {
+		OSSL_STORE_INFO *info = OSSL_STORE_load(store);
+
+		if (info && OSSL_STORE_INFO_get_type(info) == OSSL_STORE_INFO_PKEY)
+			key = OSSL_STORE_INFO_get1_PKEY(info);
+		OSSL_STORE_INFO_free(info);
+		if (!info && OSSL_STORE_error(store))
+			break;
+	}
+	return key;
+}
+
+static int open_store(struct opening *opening, const char *scheme, EVP_PKEY **ret)
+{
+	UI_METHOD *asking = UI_UTIL_wrap_read_pem_callback(give_passphrase, 0);
+	OSSL_STORE_CTX *store = NULL;
+	EVP_PKEY *key = NULL;
+	int r = asking ? load_store(opening, scheme) : -ENOMEM;
+
+	if (r == 0)
+		store = OSSL_STORE_open(opening->source->key, asking, opening, NULL, NULL);
+	if (store && OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY))
+		key = read_store(store);
+	if (r == 0 && !key) {
+		const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+		r = fail(opening, -ENOKEY, "%s: no private key there (%s)%s", opening->name,
+			 reason ? reason : "nothing found",
+			 opening->was_asked && !opening->source->passphrase_file
+				 ? "; name a passphrase-file with the PIN"
+				 : "");
+	}
+	OSSL_STORE_close(store);
+	UI_destroy_method(asking);
+	if (r == 0)
+		*ret = key;
+	return r;
+}
+
+/* Whether it is "scheme:..." (RFC 3986 section 3.1) and not a path that exists. */
+static bool read_scheme(const char *key, char scheme[static SCHEME_MAX])
+{
+	size_t len = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				 "0123456789+-.");
+
+	if (len == 0 || len >= SCHEME_MAX || key[len] != ':' || access(key, F_OK) == 0)
+		return false;
+	memcpy(scheme, key, len);
+	scheme[len] = '\0';
+	return true;
+}
+
+static int open_named(struct opening *opening, EVP_PKEY **ret)
+{
+	char scheme[SCHEME_MAX];
+
+	if (!read_scheme(opening->source->key, scheme))
+		return open_file(opening, ret);
+	/* OpenSSL would open it without a look at owner and mode. */
+	if (strcasecmp(scheme, "file") == 0)
+		return fail(opening, -EINVAL, "%s: write the path without \"file:\"",
+			    opening->name);
+	return open_store(opening, scheme, ret);
+}
+
+/* What may be shown of it: a URI's PIN stands behind a question mark, or as an attribute. */
+static void name_key(struct opening *opening)
+{
+	const char *key = opening->source->key;
+	char scheme[SCHEME_MAX], *secret;
+
+	snprintf(opening->name, sizeof(opening->name), "%s",
+		 key ? key : "the key in the configuration");
+	if (!key || !read_scheme(key, scheme))
+		return;
+	opening->name[strcspn(opening->name, "?")] = '\0';
+	secret = strstr(opening->name, "pin-");
+	if (secret)
+		*secret = '\0';
+}
+
+static int check_kind(struct opening *opening, EVP_PKEY **key)
+{
+	char problem[NAME_MAX_BYTES];
+
+	if (!scheme_key_problem(*key, problem, sizeof(problem)))
+		return 0;
+	EVP_PKEY_free(take(*key));
+	return fail(opening, -EINVAL, "%s: %s", opening->name, problem);
+}
+
+int source_open(const struct source *source, EVP_PKEY **ret, char *error, size_t size)
+{
+	struct opening opening = {
+		.source = source,
+		.passphrase = {.limit = PASSPHRASE_MAX + 1},
+		.error = error,
+		.size = size,
+	};
+	EVP_PKEY *key = NULL;
+	int r;
+
+	name_key(&opening);
+	r = read_passphrase(&opening);
+	if (r == 0 && source->pem)
+		r = decode_key(&opening, source->pem, strlen(source->pem), &key);
+	else if (r == 0)
+		r = open_named(&opening, &key);
+	if (r == 0)
+		r = check_kind(&opening, &key);
+	buf_wipe(&opening.passphrase);
+	ERR_clear_error();
+	if (r == 0)
+		*ret = key;
+	return r;
+}

@@ -1,0 +1,889 @@
+/* Start, in this order, each step undone by the process's end:
+ *
+ *	1  directories, the lock          one tund an instance; a restarted one waits for its
+ *	                                  predecessor
+ *	2  keys                           opens the key, says its public half, is checked against
+ *	                                  our certificate
+ *	3  fetch
+ *	4  TUN, sockets, control socket   made and bound here, so that nobody else needs the right
+ *	5  addresses                      gateway: the first of each pool, on the TUN device
+ *	6  engine                         gets the descriptors
+ *	7  capabilities, sandbox          CAP_NET_ADMIN for the device, CAP_KILL for children of
+ *	                                  another uid
+ *	8  serve                          until a signal, or until one of the children ends
+ *
+ * All that is set on the host hangs on the TUN device, which goes with its last descriptor. */
+#include "parent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "engine.h"
+#include "key/holder.h"
+#include "pki/fetch.h"
+#include "session/lease.h"
+#include "sys/child.h"
+#include "sys/dns.h"
+#include "sys/netlink.h"
+#include "sys/privs.h"
+#include "sys/sandbox.h"
+#include "sys/tun.h"
+#include "sys/udp.h"
+#include "wire/parent_msg.h"
+
+enum {
+	PREDECESSOR_US = 3 * 1000000,
+	PREDECESSOR_STEP_US = 50000,
+	KEY_TIMEOUT_MS = 30000,
+	STOP_TIMEOUT_MS = 5000,
+	HANDSHAKE_THREADS = 2,
+	BACKLOG = 1024,
+	DESCRIPTORS = 65536,
+	GATEWAY_TUN_MTU = 1434, /* what DTLS carries on an Ethernet path */
+};
+
+enum { CHILD_KEYS, CHILD_FETCH, CHILD_ENGINE, CHILD_COUNT };
+
+struct parent {
+	struct parent_kit *kit;
+	struct child children[CHILD_COUNT];
+	int lock;
+	struct netlink *netlink;
+	struct netlink_plan plan; /* what is set on the interface */
+	int64_t deadline_us;	  /* for what a predecessor may still hold */
+	bool has_dns, has_socket;
+};
+
+/* ---- accounts, before anything is made ---- */
+
+static void find_user(struct parent_kit *kit, struct config_problems *problems,
+		      struct config_problems *warnings)
+{
+	const struct config *config = kit->config;
+	unsigned line = config_line(config, "daemon.user");
+
+	if (privs_find_user(config->user, &kit->uid, &kit->gid) == 0)
+		return;
+	if (!config->user_set && privs_find_user("nobody", &kit->uid, &kit->gid) == 0)
+		config_problem(warnings, config->path, line,
+			       "there is no user \"%s\", running as nobody; make it with "
+			       "useradd --system %s",
+			       config->user, config->user);
+	else
+		config_problem(problems, config->path, line,
+			       "daemon.user: there is no user \"%s\"; make it with "
+			       "useradd --system %s",
+			       config->user, config->user);
+}
+
+static gid_t find_group(const struct config *config, const char *option, const char *name,
+			bool is_named, struct config_problems *problems)
+{
+	gid_t gid;
+
+	if (privs_find_group(name, &gid) == 0)
+		return gid;
+	if (is_named)
+		config_problem(problems, config->path, config_line(config, option),
+			       "%s: there is no group \"%s\"; make it with groupadd --system %s",
+			       option, name, name);
+	return (gid_t)-1;
+}
+
+void parent_find_accounts(struct parent_kit *kit, struct config_problems *problems,
+			  struct config_problems *warnings)
+{
+	const struct config *config = kit->config;
+
+	find_user(kit, problems, warnings);
+	kit->observers = find_group(config, "control.observers", config->observers,
+				    config->observers_set, problems);
+	kit->admins =
+		find_group(config, "control.admins", config->admins, config->admins_set, problems);
+}
+
+/* ---- 1: directories, the lock ---- */
+
+static bool may_wait(const struct parent *parent)
+{
+	if (clock_now_us() >= parent->deadline_us)
+		return false;
+	usleep(PREDECESSOR_STEP_US);
+	return true;
+}
+
+/* Makes what is missing of a path. */
+static int make_directory(const char *path, mode_t mode)
+{
+	_cleanup_free_ char *copy = xalloc_string(path);
+
+	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* The directory becomes the engine's user's. A slip must not give the system's own away. */
+static int give_directory(const char *path, uid_t uid, gid_t gid)
+{
+	static const char *const system[] = {
+		"/",	"/bin",	 "/boot", "/dev",     "/etc",	       "/home",	    "/lib",
+		"/opt", "/proc", "/root", "/run",     "/sbin",	       "/srv",	    "/sys",
+		"/tmp", "/usr",	 "/var",  "/var/lib", "/var/lib/tund", "/run/tund", "/etc/tund",
+	};
+
+	for (size_t i = 0; i < sizeof(system) / sizeof(*system); i++) {
+		if (strcmp(path, system[i]) == 0)
+			return -EPERM;
+	}
+	return chown(path, uid, gid) == 0 ? 0 : -errno;
+}
+
+static void own_file(const char *directory, const char *name, uid_t uid, gid_t gid)
+{
+	_cleanup_free_ char *path = xalloc_print("%s/%s", directory, name);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat about;
+
+	/* Left by a run as another user. A link to somebody else's file is not taken over. */
+	if (fd >= 0 && fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_nlink == 1 &&
+	    fchown(fd, uid, gid) < 0)
+		log_warn("%s: %s", path, strerror(errno));
+}
+
+static int take_lock(struct parent *parent)
+{
+	const char *directory = parent->kit->config->state_directory;
+	_cleanup_free_ char *path = xalloc_print("%s/lock", directory);
+
+	parent->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (parent->lock < 0) {
+		log_error("%s: %s", path, strerror(errno));
+		return -errno;
+	}
+	while (flock(parent->lock, LOCK_EX | LOCK_NB) < 0) {
+		if (may_wait(parent))
+			continue;
+		log_error("%s is locked: a tund with this state directory is running; stop it, or "
+			  "give this one its own state.directory",
+			  path);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+/* A session holds a descriptor; a shell's limit of 1024 would be the gateway's. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+		return;
+	/* The hard one is the administrator's decision. */
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static int prepare(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	const char *directory = kit->config->state_directory;
+	int r = make_directory(directory, 0700);
+
+	raise_descriptors();
+	if (r == 0)
+		r = give_directory(directory, kit->uid, kit->gid);
+	if (r < 0) {
+		log_error("%s:%u: state.directory %s: %s%s", kit->config->path,
+			  config_line(kit->config, "state.directory"), directory, strerror(-r),
+			  r == -EPERM ? "; it is not tund's alone: name one of its own" : "");
+		return r;
+	}
+	r = take_lock(parent);
+	if (r < 0)
+		return r;
+	own_file(directory, "state.db", kit->uid, kit->gid);
+	own_file(directory, "state.db-wal", kit->uid, kit->gid);
+	own_file(directory, "state.db-shm", kit->uid, kit->gid);
+	return 0;
+}
+
+/* ---- 2, 3: keys and fetch ---- */
+
+struct keys_job {
+	const struct parent_kit *kit;
+	int sockets[4];
+};
+
+static int run_keys(int socket, void *argument)
+{
+	struct keys_job *job = argument;
+	const struct config *config = job->kit->config;
+	struct config_problems problems = {0};
+	struct holder_options options = {
+		.key = config->identity.key,
+		.passphrase_file = config->identity.passphrase_file,
+		.uid = job->kit->uid,
+		.gid = job->kit->gid,
+		.sockets = job->sockets,
+		.socket_count = job->kit->key_socket_count,
+		.report = socket,
+	};
+
+	log_setup(config->log_level, config->log_json, "keys");
+	if (config->identity.key_in_place) {
+		options.key = NULL;
+		options.pem = config_key_in_place(config->path, &problems);
+		if (!options.pem) {
+			log_error("%s: the key in place cannot be read any more", config->path);
+			return 1;
+		}
+	}
+	return holder_run(&options);
+}
+
+static int run_fetch(int socket, void *argument)
+{
+	const struct parent_kit *kit = argument;
+
+	log_setup(kit->config->log_level, kit->config->log_json, "fetch");
+	return fetch_run(socket, kit->uid, kit->gid);
+}
+
+static int make_key_sockets(struct parent_kit *kit, struct keys_job *job)
+{
+	kit->key_socket_count = kit->config->role == CONFIG_GATEWAY ? HANDSHAKE_THREADS : 1;
+	for (size_t i = 0; i < kit->key_socket_count; i++) {
+		int pair[2];
+
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return -errno;
+		kit->key_sockets[i] = pair[0];
+		job->sockets[i] = pair[1];
+	}
+	return 0;
+}
+
+static int start_keys(struct parent_kit *kit, struct child *child, char *error, size_t size)
+{
+	struct keys_job job = {.kit = kit};
+	int r = make_key_sockets(kit, &job);
+
+	if (r == 0)
+		r = child_start(child, "tund-keys", run_keys, &job, job.sockets,
+				kit->key_socket_count);
+	for (size_t i = 0; i < kit->key_socket_count; i++)
+		cleanup_close(&job.sockets[i]);
+	if (r < 0) {
+		snprintf(error, size, "cannot start the key holder: %s", strerror(-r));
+		return r;
+	}
+	return holder_wait(child->socket, KEY_TIMEOUT_MS, &kit->spki, error, size);
+}
+
+static const char key_mismatch[] =
+	"the key does not belong to the certificate; identity.certificate must start with the leaf "
+	"that was issued for it";
+
+void parent_check_key(struct parent_kit *kit, struct config_problems *problems)
+{
+	const struct config *config = kit->config;
+	struct child child = {.pid = -1, .socket = -1};
+	char error[512];
+
+	if (start_keys(kit, &child, error, sizeof(error)) < 0)
+		config_problem(problems, config->path, config_line(config, "identity.key"),
+			       "identity.key: %s", error);
+	else if (kit->material.leaf && !material_key_fits(&kit->material, &kit->spki))
+		config_problem(problems, config->path, config_line(config, "identity.key"),
+			       "identity.key: %s", key_mismatch);
+	cleanup_close(&child.socket);
+	if (child.pid > 0)
+		waitpid(child.pid, NULL, 0);
+}
+
+static int start_keys_and_fetch(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	const struct config *config = kit->config;
+	char error[512];
+	int r = start_keys(kit, &parent->children[CHILD_KEYS], error, sizeof(error));
+
+	if (r < 0 || !material_key_fits(&kit->material, &kit->spki)) {
+		log_error("%s:%u: identity.key: %s", config->path,
+			  config_line(config, "identity.key"), r < 0 ? error : key_mismatch);
+		return -EINVAL;
+	}
+	r = child_start(&parent->children[CHILD_FETCH], "tund-fetch", run_fetch, kit, NULL, 0);
+	if (r < 0)
+		log_error("cannot start the fetch process: %s", strerror(-r));
+	kit->fetch = parent->children[CHILD_FETCH].socket;
+	return r;
+}
+
+/* ---- 4: TUN and sockets ---- */
+
+static const char *interface_name(const struct config *config)
+{
+	return config->role == CONFIG_GATEWAY ? config->gateway.interface : config->client.interface;
+}
+
+static const char *role_name(const struct config *config)
+{
+	return config->role == CONFIG_GATEWAY ? "gateway" : "client";
+}
+
+static int open_tun(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	const char *name = interface_name(kit->config), *role = role_name(kit->config);
+	char option[40];
+	unsigned line;
+	int r;
+
+	snprintf(option, sizeof(option), "%s.interface", role);
+	line = config_line(kit->config, option);
+	do {
+		r = tun_open(name, &kit->tun, &kit->tun_offloads);
+	} while (r == -EBUSY && may_wait(parent));
+	if (r == -EBUSY)
+		log_error("%s:%u: an interface %s exists already; choose another %s",
+			  kit->config->path, line, name, option);
+	else if (r < 0)
+		log_error("%s:%u: cannot make the TUN interface %s: %s", kit->config->path, line,
+			  name, strerror(-r));
+	return r;
+}
+
+static int open_tcp(const struct endpoint *at)
+{
+	_cleanup_close_ int fd =
+		socket(at->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (at->any.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, &at->any, addr_endpoint_len(at)) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	return cleanup_take_fd(&fd);
+}
+
+static int open_port(struct parent *parent, const struct endpoint *at)
+{
+	struct parent_kit *kit = parent->kit;
+	struct parent_port *port = &kit->ports[kit->port_count];
+	char text[ADDR_ENDPOINT_TEXT];
+	int r;
+
+	if (kit->port_count == PARENT_PORTS_MAX) {
+		log_error("%s:%u: gateway.listen: more than %d addresses", kit->config->path,
+			  config_line(kit->config, "gateway.listen"), PARENT_PORTS_MAX);
+		return -E2BIG;
+	}
+	*port = (struct parent_port){.at = *at, .tcp = -1, .udp = -1};
+	do {
+		port->tcp = open_tcp(at);
+		r = port->tcp < 0 ? port->tcp
+				  : udp_open(at, false, &port->udp, &port->udp_offloads);
+		if (r < 0)
+			cleanup_close(&port->tcp);
+	} while (r == -EADDRINUSE && may_wait(parent));
+	if (r == 0) {
+		kit->port_count++;
+		return 0;
+	}
+	addr_endpoint_print(at, text);
+	log_error("%s:%u: gateway.listen: %s: %s%s", kit->config->path,
+		  config_line(kit->config, "gateway.listen"), text, strerror(-r),
+		  r == -EADDRINUSE ? "; stop what holds the port, or listen elsewhere" : "");
+	return r;
+}
+
+/* A client's: one UDP socket a family, of any port. A host without the family has one less. */
+static int open_client_sockets(struct parent_kit *kit)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct endpoint any = {0};
+		struct parent_port *port = &kit->ports[kit->port_count];
+
+		any.any.sa_family = (sa_family_t)families[i];
+		*port = (struct parent_port){.at = any, .tcp = -1, .udp = -1};
+		if (udp_open(&any, false, &port->udp, &port->udp_offloads) == 0)
+			kit->port_count++;
+	}
+	return kit->port_count ? 0 : -EAFNOSUPPORT;
+}
+
+static int open_sockets(struct parent *parent)
+{
+	const struct config *config = parent->kit->config;
+
+	if (config->role == CONFIG_CLIENT)
+		return open_client_sockets(parent->kit);
+	for (size_t i = 0; i < config->gateway.listen.count; i++) {
+		int r = open_port(parent, &config->gateway.listen.items[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What stands there may be removed; a file that is named by mistake may not. */
+static bool is_socket_or_absent(const char *path)
+{
+	struct stat about;
+
+	return lstat(path, &about) < 0 || S_ISSOCK(about.st_mode);
+}
+
+static bool is_answered(const struct sockaddr_un *at)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0;
+}
+
+/* Anyone may connect; who may ask what is decided by the peer's credentials. */
+static int open_control(struct parent *parent)
+{
+	const char *path = parent->kit->config->control_socket;
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	_cleanup_free_ char *directory = xalloc_string(path);
+	char *slash = strrchr(directory, '/');
+	_cleanup_close_ int fd = -1;
+
+	if (strlen(path) >= sizeof(at.sun_path)) {
+		log_error("control.socket: %s: longer than %zu bytes", path,
+			  sizeof(at.sun_path) - 1);
+		return -ENAMETOOLONG;
+	}
+	strcpy(at.sun_path, path);
+	if (slash && slash != directory) {
+		*slash = '\0';
+		make_directory(directory, 0755);
+	}
+	while (is_answered(&at)) {
+		if (may_wait(parent))
+			continue;
+		log_error("control.socket: %s: another tund answers there", path);
+		return -EADDRINUSE;
+	}
+	if (!is_socket_or_absent(path)) {
+		log_error("%s:%u: control.socket: %s is there, and not a socket; name another path",
+			  parent->kit->config->path,
+			  config_line(parent->kit->config, "control.socket"), path);
+		return -EEXIST;
+	}
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
+		log_error("control.socket: %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	parent->has_socket = true;
+	if (chmod(path, 0666) < 0 || listen(fd, 64) < 0) {
+		log_error("control.socket: %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	parent->kit->control = cleanup_take_fd(&fd);
+	return 0;
+}
+
+/* ---- 5: addresses ---- */
+
+/* The gateway's own addresses: the first of each pool, on the device, so that the pool is routed
+ * there. */
+static void plan_gateway(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	const struct config_gateway *config = &kit->config->gateway;
+	struct lease_pool *pool = lease_pool_new(&config->pool, &(struct prefix_list){0});
+
+	lease_pool_own(pool, 4, &kit->own4);
+	lease_pool_own(pool, 6, &kit->own6);
+	lease_pool_free(pool);
+	parent->plan.mtu = config->mtu ? config->mtu : GATEWAY_TUN_MTU;
+	if (kit->own4.addr.family)
+		prefix_list_add(&parent->plan.addresses, &kit->own4);
+	if (kit->own6.addr.family)
+		prefix_list_add(&parent->plan.addresses, &kit->own6);
+	for (size_t i = 0; i < config->pool.count; i++) {
+		const struct prefix *prefix = &config->pool.items[i];
+
+		if (!prefix_contains(&kit->own4, &prefix->addr) &&
+		    !prefix_contains(&kit->own6, &prefix->addr))
+			prefix_list_add(&parent->plan.routes, prefix);
+	}
+}
+
+static int set_addresses(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	char error[512];
+	int r = netlink_open(&parent->netlink);
+
+	if (r < 0) {
+		log_error("cannot open netlink: %s", strerror(-r));
+		return r;
+	}
+	if (kit->config->role == CONFIG_CLIENT)
+		return 0; /* the device stays down until there is a tunnel */
+	plan_gateway(parent);
+	r = netlink_plan_apply(parent->netlink, interface_name(kit->config), NULL, &parent->plan,
+			       error, sizeof(error));
+	if (r < 0)
+		log_error("%s", error);
+	return r;
+}
+
+static bool reads_one(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char digit = '1';
+
+	return fd < 0 || read(fd, &digit, 1) != 1 || digit == '1';
+}
+
+static void warn_of_forwarding(const struct parent_kit *kit)
+{
+	if (kit->config->role != CONFIG_GATEWAY)
+		return;
+	if (kit->own4.addr.family && !reads_one("/proc/sys/net/ipv4/ip_forward"))
+		log_warn("this host does not forward IPv4: devices will reach the gateway alone; "
+			 "sysctl net.ipv4.ip_forward=1");
+	if (kit->own6.addr.family && !reads_one("/proc/sys/net/ipv6/conf/all/forwarding"))
+		log_warn("this host does not forward IPv6: devices will reach the gateway alone; "
+			 "sysctl net.ipv6.conf.all.forwarding=1");
+}
+
+/* ---- 6: the engine ---- */
+
+static void close_kit(struct parent_kit *kit)
+{
+	cleanup_close(&kit->control);
+	cleanup_close(&kit->tun);
+	cleanup_close(&kit->fetch);
+	for (size_t i = 0; i < kit->port_count; i++) {
+		cleanup_close(&kit->ports[i].tcp);
+		cleanup_close(&kit->ports[i].udp);
+	}
+	for (size_t i = 0; i < kit->key_socket_count; i++)
+		cleanup_close(&kit->key_sockets[i]);
+}
+
+static int start_engine(struct parent *parent)
+{
+	struct parent_kit *kit = parent->kit;
+	int keep[64];
+	size_t count = 0;
+	int r;
+
+	keep[count++] = kit->control;
+	keep[count++] = kit->tun;
+	keep[count++] = kit->fetch;
+	for (size_t i = 0; i < kit->port_count; i++) {
+		if (kit->ports[i].tcp >= 0)
+			keep[count++] = kit->ports[i].tcp;
+		keep[count++] = kit->ports[i].udp;
+	}
+	for (size_t i = 0; i < kit->key_socket_count; i++)
+		keep[count++] = kit->key_sockets[i];
+	r = child_start(&parent->children[CHILD_ENGINE], "tund-engine", engine_run, kit, keep,
+			count);
+	if (r < 0)
+		log_error("cannot start the engine: %s", strerror(-r));
+	close_kit(kit);
+	parent->children[CHILD_FETCH].socket = -1; /* the engine's now: fetch ends with it */
+	return r;
+}
+
+/* ---- 8: serving the engine ---- */
+
+static void reply(const struct parent *parent, const struct parent_msg_request *request, int error,
+		  const char *text, const int *fd)
+{
+	struct parent_msg_reply message = {.id = request->id, .error = (uint32_t)-error};
+	struct buf packet = {0};
+
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	parent_msg_write_reply(&packet, &message);
+	child_send(parent->children[CHILD_ENGINE].socket, packet.data, packet.len, fd, fd ? 1 : 0);
+	buf_done(&packet);
+}
+
+static void serve_socket(struct parent *parent, const struct parent_msg_request *request)
+{
+	_cleanup_close_ int fd = socket(request->family == 6 ? AF_INET6 : AF_INET,
+					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		reply(parent, request, -errno, strerror(errno), NULL);
+	else
+		reply(parent, request, 0, "", &fd);
+}
+
+static void set_dns(struct parent *parent, const struct parent_msg_network *network)
+{
+	struct dns_plan plan = {network->dns, network->domains, network->domain_count};
+	enum config_dns method = parent->kit->config->client.dns;
+	int index = netlink_index(parent->netlink, interface_name(parent->kit->config));
+	char error[256];
+
+	if (index < 0 || method == CONFIG_DNS_OFF)
+		return;
+	if (network->dns.count == 0) {
+		if (parent->has_dns)
+			dns_clear((unsigned)index);
+		parent->has_dns = false;
+		return;
+	}
+	if (!dns_available()) {
+		log_warn("the gateway names %zu DNS servers, but systemd-resolved does not run "
+			 "here: names are resolved as before",
+			 network->dns.count);
+		return;
+	}
+	parent->has_dns = dns_set((unsigned)index, &plan, error, sizeof(error)) == 0;
+	if (!parent->has_dns)
+		log_warn("cannot give the tunnel's DNS servers to systemd-resolved: %s", error);
+}
+
+/* Takes what network holds into a plan of its own. */
+static struct netlink_plan make_plan(struct parent_msg_network *network)
+{
+	struct netlink_plan plan = {
+		.mtu = network->mtu,
+		.addresses = network->addresses,
+		.routes = network->routes,
+		.source4 = network->source4,
+		.source6 = network->source6,
+	};
+
+	network->addresses = network->routes = (struct prefix_list){0};
+	return plan;
+}
+
+static void serve_network(struct parent *parent, struct parent_msg_request *request)
+{
+	struct netlink_plan plan = make_plan(&request->network);
+	const struct config *config = parent->kit->config;
+	char error[PARENT_MSG_TEXT] = "";
+	int r = -EPERM;
+
+	/* Without an address there is nothing to keep the device up for. */
+	if (config->role == CONFIG_CLIENT)
+		r = netlink_plan_apply(parent->netlink, interface_name(config), &parent->plan,
+				       plan.addresses.count ? &plan : NULL, error, sizeof(error));
+
+	if (r < 0) {
+		netlink_plan_done(&plan);
+	} else {
+		netlink_plan_done(&parent->plan);
+		parent->plan = plan;
+		set_dns(parent, &request->network);
+	}
+	reply(parent, request, r, error, NULL);
+}
+
+/* False at the engine's end. */
+static bool serve_request(struct parent *parent)
+{
+	_cleanup_free_ uint8_t *packet = xalloc_zero(1, PARENT_MSG_MAX);
+	struct parent_msg_request request;
+	size_t fd_count = 0;
+	ssize_t len = child_receive(parent->children[CHILD_ENGINE].socket, packet, PARENT_MSG_MAX,
+				    NULL, &fd_count);
+
+	if (len <= 0)
+		return len == -EAGAIN || len == -EINTR;
+	if (!parent_msg_read_request(packet, (size_t)len, &request))
+		log_error("the engine sent a request that does not parse");
+	else if (request.kind == PARENT_MSG_TCP_SOCKET)
+		serve_socket(parent, &request);
+	else
+		serve_network(parent, &request);
+	parent_msg_network_done(&request.network);
+	return true;
+}
+
+/* ---- 8: signals and the end ---- */
+
+static void end_child(struct child *child)
+{
+	if (child->pid <= 0)
+		return;
+	kill(child->pid, SIGKILL);
+	waitpid(child->pid, NULL, 0);
+	child->pid = -1;
+}
+
+/* An engine that ends with 1 has said why. */
+static void describe_end(const struct child *child, bool is_engine, int status)
+{
+	if (WIFSIGNALED(status))
+		log_error("%s was ended by signal %d (%s)", child->name, WTERMSIG(status),
+			  strsignal(WTERMSIG(status)));
+	else if (!is_engine || WEXITSTATUS(status) != EXIT_FAILURE)
+		log_error("%s ended with status %d", child->name, WEXITSTATUS(status));
+}
+
+/* True when a child has ended; *ret_status is the exit status that follows. The engine is asked
+ * first, and given a moment: its end ends fetch. */
+static bool reap(struct parent *parent, bool stopping, int *ret_status)
+{
+	usleep(PREDECESSOR_STEP_US);
+	for (int i = CHILD_ENGINE; i >= 0; i--) {
+		struct child *child = &parent->children[i];
+		int status;
+
+		if (child->pid <= 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
+			continue;
+		child->pid = -1;
+		*ret_status = i == CHILD_ENGINE && stopping && WIFEXITED(status)
+				      ? WEXITSTATUS(status)
+				      : 1;
+		if (*ret_status)
+			describe_end(child, i == CHILD_ENGINE, status);
+		return true;
+	}
+	return false;
+}
+
+static void take_signal(struct parent *parent, int signals, bool *stopping)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+		log_warn("reload is not built yet; restart to apply the configuration");
+	if (info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT)
+		return;
+	*stopping = true;
+	parent->deadline_us = clock_now_us() + STOP_TIMEOUT_MS * CLOCK_MS_US;
+	kill(parent->children[CHILD_ENGINE].pid, SIGTERM);
+}
+
+static int serve(struct parent *parent, int signals)
+{
+	struct pollfd fds[] = {
+		{signals, POLLIN, 0},
+		{parent->children[CHILD_ENGINE].socket, POLLIN, 0},
+	};
+	bool stopping = false;
+	int status = 1;
+
+	for (;;) {
+		if (poll(fds, 2, stopping ? 100 : -1) < 0 && errno != EINTR)
+			return 1;
+		if (fds[0].revents)
+			take_signal(parent, signals, &stopping);
+		if (fds[1].revents && !serve_request(parent))
+			fds[1].fd = -1; /* its end is seen by SIGCHLD */
+		if (fds[0].revents && reap(parent, stopping, &status))
+			return status;
+		if (stopping && clock_now_us() > parent->deadline_us) {
+			log_error("the engine did not stop in time");
+			return 1;
+		}
+	}
+}
+
+static int block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* 7 */
+static int drop(void)
+{
+	int r = privs_keep_parent();
+
+	if (r < 0) {
+		log_error("cannot drop capabilities: %s; tund must be started as root",
+			  strerror(-r));
+		return r;
+	}
+	r = sandbox_load(SANDBOX_PARENT);
+	if (r < 0)
+		log_error("cannot load the sandbox: %s", strerror(-r));
+	return r;
+}
+
+static int start(struct parent *parent)
+{
+	static int (*const steps[])(struct parent *) = {
+		prepare, start_keys_and_fetch, open_tun, open_sockets, open_control, set_addresses,
+	};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		int r = steps[i](parent);
+
+		if (r < 0)
+			return r;
+	}
+	warn_of_forwarding(parent->kit);
+	return start_engine(parent);
+}
+
+int parent_run(struct parent_kit *kit)
+{
+	struct parent parent = {
+		.kit = kit,
+		.lock = -1,
+		.deadline_us = clock_now_us() + PREDECESSOR_US,
+	};
+	int signals = block_signals(), status = 1;
+
+	gethostname(kit->hostname, sizeof(kit->hostname) - 1);
+	kit->control = kit->tun = kit->fetch = -1;
+	for (int i = 0; i < CHILD_COUNT; i++)
+		parent.children[i] = (struct child){.pid = -1, .socket = -1};
+	if (start(&parent) == 0 && drop() == 0)
+		status = serve(&parent, signals);
+	for (int i = CHILD_COUNT - 1; i >= 0; i--)
+		end_child(&parent.children[i]);
+	if (parent.has_dns)
+		dns_clear((unsigned)netlink_index(parent.netlink, interface_name(kit->config)));
+	netlink_plan_done(&parent.plan);
+	netlink_close(parent.netlink);
+	if (parent.has_socket)
+		unlink(kit->config->control_socket);
+	return status;
+}
