@@ -15,6 +15,7 @@
 #include "gateway/gateway.h"
 #include "key/remote.h"
 #include "sys/child.h"
+#include "sys/parent_link.h"
 #include "sys/privs.h"
 #include "sys/sandbox.h"
 #include "sys/tun.h"
@@ -23,6 +24,7 @@
 struct engine {
 	struct parent_kit *kit;
 	uv_loop_t loop;
+	struct parent_link *link;
 	uv_poll_t parent;
 	uv_signal_t terminate, interrupt;
 	struct gateway *gateway;
@@ -52,6 +54,7 @@ static int start_gateway(struct engine *engine, char *error, size_t size)
 		.key_socket_count = kit->key_socket_count,
 		.own4 = kit->own4,
 		.own6 = kit->own6,
+		.parent = engine->link,
 		.enter_engine = enter_sandbox,
 		.loop = &engine->loop,
 	};
@@ -66,7 +69,7 @@ static int start_gateway(struct engine *engine, char *error, size_t size)
 	return gateway_start(&options, &engine->gateway, error, size);
 }
 
-static int start_client(struct engine *engine, int parent, char *error, size_t size)
+static int start_client(struct engine *engine, char *error, size_t size)
 {
 	const struct parent_kit *kit = engine->kit;
 	struct client_options options = {
@@ -79,7 +82,7 @@ static int start_client(struct engine *engine, int parent, char *error, size_t s
 		.tun_offloads = kit->tun_offloads,
 		.key_socket = kit->key_sockets[0],
 		.hostname = kit->hostname,
-		.parent = parent,
+		.parent = engine->link,
 		.fetch = kit->fetch,
 		.enter_engine = enter_sandbox,
 		.loop = &engine->loop,
@@ -119,13 +122,13 @@ static void on_signal(uv_signal_t *handle, int number)
 	stop(handle->data);
 }
 
-/* The parent speaks only to a client; its end means ours. */
+/* The parent's end means ours. */
 static void on_parent(uv_poll_t *poll, int status, int events)
 {
 	struct engine *engine = poll->data;
 
 	(void)events;
-	if (status < 0 || !engine->client || !client_take_parent(engine->client)) {
+	if (status < 0 || !parent_link_take(engine->link)) {
 		log_error("the parent process has ended");
 		_exit(1);
 	}
@@ -133,6 +136,7 @@ static void on_parent(uv_poll_t *poll, int status, int events)
 
 static void watch(struct engine *engine, int socket)
 {
+	engine->link = parent_link_new(socket);
 	uv_poll_init(&engine->loop, &engine->parent, socket);
 	engine->parent.data = engine;
 	uv_poll_start(&engine->parent, UV_READABLE | UV_DISCONNECT, on_parent);
@@ -216,7 +220,7 @@ int engine_run(int socket, void *kit)
 	if (config->role == CONFIG_GATEWAY)
 		r = start_gateway(&engine, error, sizeof(error));
 	else
-		r = start_client(&engine, socket, error, sizeof(error));
+		r = start_client(&engine, error, sizeof(error));
 	if (r < 0) {
 		log_error("%s", error);
 		return 1;
@@ -230,6 +234,7 @@ int engine_run(int socket, void *kit)
 	gateway_free(engine.gateway);
 	client_free(engine.client);
 	ctl_free(engine.ctl);
+	parent_link_free(engine.link);
 	close_loop(&engine);
 	log_info("stopped");
 	return 0;

@@ -107,7 +107,7 @@ static void withdraw(struct client *client)
 	if (client->network.addresses.count == 0)
 		return;
 	parent_msg_network_done(&client->network);
-	parent_link_ask_network(client->parent, &nothing, on_withdrawn, client);
+	parent_link_ask_network(client->options.parent, &nothing, on_withdrawn, client);
 }
 
 static void wait_and_retry(struct client *client)
@@ -296,7 +296,8 @@ static void set_network(struct client *client, struct dial_result *result)
 	client->pending = xalloc_copy(result, sizeof(*result));
 	*result = (struct dial_result){0};
 	client->pending_network = network;
-	parent_link_ask_network(client->parent, &client->pending_network, on_network, client);
+	parent_link_ask_network(client->options.parent, &client->pending_network, on_network,
+				client);
 }
 
 /* ---- DIALLING ---- */
@@ -357,7 +358,7 @@ static void dial(struct client *client, bool renewal)
 		.loop = client->options.loop,
 		.setup = &client->setup,
 		.trust = client->options.trust,
-		.parent = client->parent,
+		.parent = client->options.parent,
 		.names = client->names,
 		.gateway = client->config->client.gateways.items[client->gateway],
 		.peer_name = client->config->trust.peer_name,
@@ -381,11 +382,6 @@ static void on_retry(uv_timer_t *timer)
 	struct client *client = timer->data;
 
 	dial(client, client->state == CLIENT_UP);
-}
-
-bool client_take_parent(struct client *client)
-{
-	return parent_link_take(client->parent);
 }
 
 /* ---- what the worker tells ---- */
@@ -466,7 +462,7 @@ static void take_mtu(struct client *client, const struct worker_event *event)
 		return;
 	log_info("the path carries packets of %u bytes", event->mtu);
 	client->mtu = client->network.mtu = event->mtu;
-	parent_link_ask_network(client->parent, &client->network, on_mtu_set, client);
+	parent_link_ask_network(client->options.parent, &client->network, on_mtu_set, client);
 }
 
 static void take_report(struct worker_event *event)
@@ -601,7 +597,6 @@ int client_start(const struct client_options *options, struct client **ret, char
 	client->config = options->config;
 	client->state = CLIENT_WAITING;
 	client->started_at = client->since_at = clock_wall();
-	client->parent = parent_link_new(options->parent);
 	client->names = names_new(options->loop, options->fetch);
 	client->worker_events = mailbox_new(options->loop, on_worker_event, client);
 	uv_timer_init(options->loop, &client->retry);
@@ -641,7 +636,6 @@ void client_free(struct client *client)
 	worker_free(client->worker);
 	mailbox_free(client->worker_events);
 	names_free(client->names);
-	parent_link_free(client->parent);
 	tunnel_done(&client->tunnel);
 	if (client->pending)
 		tunnel_done(client->pending);

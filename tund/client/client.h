@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "data/worker.h"
 #include "pki/trust.h"
+#include "sys/parent_link.h"
 
 struct client_options {
 	const struct config *config;
@@ -19,8 +20,9 @@ struct client_options {
 	unsigned tun_offloads;
 	struct worker_udp sockets[WORKER_SOCKETS_MAX];
 	size_t socket_count;
-	const char *hostname; /* this host's */
-	int key_socket, parent, fetch;
+	const char *hostname;	    /* this host's */
+	struct parent_link *parent; /* the engine's */
+	int key_socket, fetch;
 	int (*enter_engine)(void);
 	uv_loop_t *loop;
 };
@@ -41,7 +43,6 @@ struct client {
 	const struct config *config;
 	struct tls_setup setup;
 	EVP_PKEY *key;
-	struct parent_link *parent;
 	struct names *names;
 	struct mailbox *worker_events;
 	struct worker *worker;
@@ -80,8 +81,6 @@ int client_start(const struct client_options *options, struct client **ret, char
 /* Says goodbye, ends the worker, then calls stopped. The host's network goes with the device. */
 void client_stop(struct client *client, void (*stopped)(void *user), void *user);
 void client_free(struct client *client);
-/* The parent's socket is readable. False at its end. */
-bool client_take_parent(struct client *client);
 
 const char *client_state_name(const struct client *client);
 /* Asks the worker for counters; done frees the report with client_report_free. */

@@ -5,7 +5,7 @@
 
 #include "base/prefix.h"
 #include "channel/tls.h"
-#include "client/parent_link.h"
+#include "sys/parent_link.h"
 #include "wire/tunnel_params.h"
 
 struct names;

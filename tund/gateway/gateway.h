@@ -14,6 +14,7 @@
 #include "pki/trust.h"
 #include "session/session_table.h"
 #include "session/store.h"
+#include "sys/parent_link.h"
 
 enum { GATEWAY_LISTENERS_MAX = WORKER_SOCKETS_MAX };
 
@@ -34,7 +35,8 @@ struct gateway_options {
 	} listeners[GATEWAY_LISTENERS_MAX];
 	const int *key_sockets;
 	size_t key_socket_count;
-	struct prefix own4, own6; /* the gateway's inner addresses; family 0: none */
+	struct prefix own4, own6;   /* the gateway's inner addresses; family 0: none */
+	struct parent_link *parent; /* the engine's */
 	int (*enter_store)(void);
 	int (*enter_engine)(void); /* once the store's thread runs, before others start */
 	uv_loop_t *loop;

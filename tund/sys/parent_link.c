@@ -1,4 +1,4 @@
-#include "client/parent_link.h"
+#include "sys/parent_link.h"
 
 #include <errno.h>
 #include <stdlib.h>
