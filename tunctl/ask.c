@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -200,10 +202,10 @@ static json_t *exchange_with(const struct arguments *arguments, const json_t *re
 /* ---- the answer ---- */
 
 /* The whole object, ASCII alone: DEL is the one control character that JSON leaves as it is. */
-static void print_json(const json_t *reply)
+static void print_json(const json_t *reply, size_t layout)
 {
 	_cleanup_free_ char *text =
-		json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+		json_dumps(reply, layout | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
 
 	for (const char *at = text; at && *at; at++) {
 		if (*at == 0x7f)
@@ -224,11 +226,19 @@ static void print_error(const json_t *reply)
 static void show_reply(const struct arguments *arguments, const json_t *reply, ask_render_fn render)
 {
 	if (arguments->json)
-		print_json(reply);
+		print_json(reply, JSON_INDENT(2));
 	else if (!render || strncmp(ctl_msg_string(reply, "schema"), "tund.error/", 11) == 0)
 		print_error(reply);
 	else
 		render(reply);
+}
+
+static bool flush_output(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return true;
+	fprintf(stderr, "tunctl: cannot write: %s\n", strerror(errno));
+	return false;
 }
 
 static int finish(const struct arguments *arguments, json_t *reply, ask_render_fn render)
@@ -237,9 +247,8 @@ static int finish(const struct arguments *arguments, json_t *reply, ask_render_f
 
 	show_reply(arguments, reply, render);
 	json_decref(reply);
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	if (flush_output())
 		return status;
-	fprintf(stderr, "tunctl: cannot write: %s\n", strerror(errno));
 	return status ? status : CTL_EXIT_REFUSED;
 }
 
@@ -249,6 +258,148 @@ int ask_run(const struct arguments *arguments, json_t *request, bool changes, as
 
 	json_decref(request);
 	return finish(arguments, reply, render);
+}
+
+/* ---- an answer of many lines ---- */
+
+struct stream {
+	struct exchange exchange;
+	const struct arguments *arguments;
+	ask_render_fn render;
+	struct buf in;
+	int signals; /* SIGINT and SIGTERM, as a descriptor */
+	bool ended;  /* by one of them */
+	int status;
+};
+
+static void catch_signals(struct stream *stream)
+{
+	sigset_t wanted;
+
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGTERM);
+	sigprocmask(SIG_BLOCK, &wanted, NULL);
+	stream->signals = signalfd(-1, &wanted, SFD_CLOEXEC);
+}
+
+/* Only the first line has to come soon. */
+static json_t *read_stream(struct stream *stream, bool is_first)
+{
+	struct pollfd fds[] = {
+		{.fd = stream->exchange.fd, .events = POLLIN},
+		{.fd = stream->signals, .events = POLLIN},
+	};
+	uint8_t *room = buf_reserve(&stream->in, READ_SIZE);
+	ssize_t n;
+	int r;
+
+	if (!room)
+		return refuse_answer(&stream->exchange, "tund's answer is too long");
+	r = poll(fds, 2, is_first ? LOOK_S * 1000 : -1);
+	if (r == 0)
+		return refuse_silence(&stream->exchange);
+	stream->ended = fds[1].revents != 0;
+	if (r < 0 || stream->ended || !fds[0].revents)
+		return NULL;
+	n = read(stream->exchange.fd, room, READ_SIZE);
+	if (n > 0)
+		stream->in.len += (size_t)n;
+	if (n > 0 || (n < 0 && errno == EINTR))
+		return NULL;
+	return is_first ? refuse_end(&stream->exchange, stream->in.len)
+			: ctl_msg_error(CTL_EXIT_NO_DAEMON, "tund has closed the connection");
+}
+
+static void show_line(const struct stream *stream, const json_t *line)
+{
+	if (stream->arguments->json)
+		print_json(line, JSON_COMPACT);
+	else
+		show_reply(stream->arguments, line, stream->render);
+}
+
+/* Says what is wrong as one more line; takes the error. */
+static void end_with(struct stream *stream, json_t *error)
+{
+	stream->status = (int)json_integer_value(json_object_get(error, "exit"));
+	show_line(stream, error);
+	json_decref(error);
+	flush_output();
+}
+
+/* False: it was the last. */
+static bool take_line(struct stream *stream, const char *text, size_t len)
+{
+	char why[120], error[200];
+	bool is_last = true;
+	json_t *line = ctl_msg_parse_stream(text, len, &is_last, why, sizeof(why));
+
+	if (!line) {
+		snprintf(error, sizeof(error), "tund's answer cannot be understood: %s", why);
+		line = ctl_msg_error(CTL_EXIT_NO_DAEMON, "%s", error);
+		is_last = true;
+	}
+	if (is_last)
+		stream->status = (int)json_integer_value(json_object_get(line, "exit"));
+	show_line(stream, line);
+	json_decref(line);
+	if (flush_output())
+		return !is_last;
+	stream->status = stream->status ? stream->status : CTL_EXIT_REFUSED;
+	return false;
+}
+
+/* NULL, or what went wrong with the connection. */
+static json_t *follow_lines(struct stream *stream)
+{
+	bool is_first = true;
+
+	while (!stream->ended) {
+		uint8_t *end =
+			stream->in.len ? memchr(stream->in.data, '\n', stream->in.len) : NULL;
+		size_t len = end ? (size_t)(end - stream->in.data) : 0;
+		json_t *error;
+
+		if (!end) {
+			error = read_stream(stream, is_first);
+			if (error)
+				return error;
+			continue;
+		}
+		is_first = false;
+		if (!take_line(stream, (const char *)stream->in.data, len))
+			return NULL;
+		buf_consume(&stream->in, len + 1);
+	}
+	return NULL;
+}
+
+int ask_follow(const struct arguments *arguments, json_t *request, ask_render_fn render)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct stream stream = {
+		.exchange = {.path = path, .fd = -1},
+		.arguments = arguments,
+		.render = render,
+		.in = {.limit = CTL_MSG_REPLY_MAX},
+	};
+	json_t *error = instance_find(arguments, path, sizeof(path));
+
+	catch_signals(&stream);
+	if (!error)
+		error = connect_socket(&stream.exchange);
+	if (!error)
+		error = send_request(&stream.exchange, request);
+	if (!error)
+		error = follow_lines(&stream);
+	json_decref(request);
+	cleanup_close(&stream.exchange.fd);
+	cleanup_close(&stream.signals);
+	buf_done(&stream.in);
+	if (error)
+		end_with(&stream, error);
+	return stream.status;
 }
 
 int ask_fail(const struct arguments *arguments, json_t *error)

@@ -29,11 +29,18 @@ static const struct command commands[] = {
 	{"unrevoke", "NAME | --serial HEX [--issuer TEXT] | --certificate FILE",
 	 "take a denial back", unrevoke_main, 0, 1, TAKES_SELECTOR},
 	{"revoked", "", "what is denied here", revoked_main, 0, 0, 0},
+	{"reload", "", "read the configuration again and apply it to what runs", reload_main, 0, 0,
+	 0},
+	{"trust", "", "every CA and revocation list, and what they are worth now", trust_main, 0, 0,
+	 0},
+	{"verify", "FILE", "what would become of the certificate in the file", verify_main, 1, 1,
+	 0},
+	{"watch", "", "what happens, as it happens, until Ctrl-C", watch_main, 0, 0, 0},
+	{"metrics", "", "counters and dates in Prometheus' text format", metrics_main, 0, 0, 0},
 };
 
 static const char *const not_built[] = {
-	"explain", "verify", "access", "trust",	  "reload",
-	"confirm", "watch",  "top",    "metrics", "doctor",
+	"explain", "access", "trust", "confirm", "top", "doctor",
 };
 
 static void print_usage(FILE *out)
@@ -96,6 +103,10 @@ static int run_command(const struct arguments *arguments)
 
 	if (!command)
 		return refuse_command(name);
+	if (arguments->not_built) {
+		fprintf(stderr, "tunctl: `%s` is not built yet\n", arguments->not_built);
+		return CTL_EXIT_USAGE;
+	}
 	if (!fits(command, arguments)) {
 		fprintf(stderr, "usage: tunctl %s%s%s%s\n", command->name,
 			command->arguments[0] ? " " : "", command->arguments,

@@ -1,14 +1,12 @@
 #include "selector.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "field.h"
+#include "file.h"
 #include "units.h"
 #include "wire/ctl_msg.h"
 
@@ -18,26 +16,6 @@ static const char begin_mark[] = "-----BEGIN CERTIFICATE-----";
 static const char end_mark[] = "-----END CERTIFICATE-----";
 
 /* ---- the file ---- */
-
-static int read_all(const char *path, struct buf *ret)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		uint8_t *room = buf_reserve(ret, 4096);
-		ssize_t n = room ? read(fd, room, 4096) : 0;
-
-		if (!room)
-			return -EFBIG;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return 0;
-		ret->len += n > 0 ? (size_t)n : 0;
-	}
-}
 
 /* The first certificate alone: what else is in the file (a chain, a key) is none of the daemon's
  * business. *ret is NULL before. */
@@ -59,7 +37,7 @@ static json_t *cut_certificate(const char *path, const struct buf *file, json_t 
 static json_t *read_certificate(const char *path, json_t **ret)
 {
 	_cleanup_(buf_done) struct buf file = {.limit = FILE_MAX + 4096};
-	int r = read_all(path, &file);
+	int r = file_read(path, &file);
 
 	if (r < 0)
 		return ctl_msg_error(CTL_EXIT_USAGE, "%s: %s", path, strerror(-r));

@@ -10,9 +10,9 @@
 #include "table.h"
 
 static const struct table_column columns[] = {
-	{"ID", true},	    {"IDENTITY", false}, {"GROUPS", false},
-	{"ADDRESS", false}, {"PEER", false},	 {"TRANSPORT", false},
-	{"SINCE", false},   {"RX", true},	 {"TX", true},
+	{"ID", true},	    {"IDENTITY", false}, {"ROLE", false},      {"GROUPS", false},
+	{"ADDRESS", false}, {"PEER", false},	 {"TRANSPORT", false}, {"SINCE", false},
+	{"RX", true},	    {"TX", true},
 };
 
 /* How it is carried; what is not open says so instead. */
@@ -32,6 +32,7 @@ static void add_session(struct table *table, const json_t *session)
 	table_row(table);
 	table_cell(table, xalloc_print("%lu", (unsigned long)field_number(session, "id")));
 	table_cell(table, field_text(session, "identity"));
+	table_cell(table, field_text(session, "role"));
 	table_cell(table, field_list(session, "groups", ","));
 	table_cell(table, field_list(session, "inner_addresses", ","));
 	table_cell(table, field_text(session, "peer_address"));

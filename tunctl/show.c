@@ -70,6 +70,8 @@ static void print_connection(const json_t *session)
 	table_entry("idle", describe_idle(session));
 	table_entry("from", field_text(session, "peer_address"));
 	table_entry("addresses", field_list(session, "inner_addresses", ", "));
+	if (json_array_size(json_object_get(session, "networks")) > 0)
+		table_entry("networks", field_list(session, "networks", ", "));
 	table_entry("transport", describe_transport(session));
 	table_entry("control", describe_control(session));
 	table_entry("mtu", xalloc_print("%lu", (unsigned long)field_number(session, "mtu")));

@@ -166,6 +166,8 @@ static void print_tunnel(const json_t *reply)
 {
 	table_entry("gateway", describe_endpoints(reply));
 	table_entry("addresses", field_list(reply, "inner_addresses", ", "));
+	if (json_array_size(json_object_get(reply, "networks")) > 0)
+		table_entry("networks", field_list(reply, "networks", ", "));
 	table_entry("routes", field_list(reply, "routes", ", "));
 	table_entry("dns", field_list(reply, "dns", ", "));
 	table_entry("mtu", describe_mtu(reply));

@@ -30,6 +30,7 @@ struct engine {
 	struct gateway *gateway;
 	struct client *client;
 	struct ctl *ctl;
+	struct event_hook events;
 	bool stopping;
 };
 
@@ -55,6 +56,7 @@ static int start_gateway(struct engine *engine, char *error, size_t size)
 		.own4 = kit->own4,
 		.own6 = kit->own6,
 		.parent = engine->link,
+		.events = &engine->events,
 		.enter_engine = enter_sandbox,
 		.loop = &engine->loop,
 	};
@@ -83,6 +85,7 @@ static int start_client(struct engine *engine, char *error, size_t size)
 		.key_socket = kit->key_sockets[0],
 		.hostname = kit->hostname,
 		.parent = engine->link,
+		.events = &engine->events,
 		.fetch = kit->fetch,
 		.enter_engine = enter_sandbox,
 		.loop = &engine->loop,
@@ -110,6 +113,7 @@ static void stop(struct engine *engine)
 		return;
 	engine->stopping = true;
 	log_info("stopping");
+	event_post(&engine->events, &(struct event){.kind = EVENT_STOPPING});
 	if (engine->gateway)
 		gateway_stop(engine->gateway, on_stopped, engine);
 	else
@@ -227,6 +231,8 @@ int engine_run(int socket, void *kit)
 	}
 	ctl.gateway = engine.gateway;
 	ctl.client = engine.client;
+	ctl.events = &engine.events;
+	ctl.parent = engine.link;
 	engine.ctl = ctl_start(&ctl);
 	if (engine.gateway)
 		log_info("gateway ready");

@@ -43,6 +43,8 @@ static bool load(const char *path, bool check, struct parent_kit *kit,
 		material_load(config, &problems, warnings, &kit->material);
 	if (config)
 		parent_find_accounts(kit, &problems, warnings);
+	if (config)
+		parent_check_pool(config, config->gateway.interface, &problems);
 	if (config && check)
 		parent_check_key(kit, &problems);
 	print_problems(&problems, "");

@@ -10,14 +10,13 @@
  *	6  engine                         gets the descriptors
  *	7  capabilities, sandbox          CAP_NET_ADMIN for the device, CAP_KILL for children of
  *	                                  another uid
- *	8  serve                          until a signal, or until one of the children ends
+ *	8  serve (parent_serve.c)         until a signal, or until one of the children ends
  *
  * All that is set on the host hangs on the TUN device, which goes with its last descriptor. */
 #include "parent.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,38 +36,24 @@
 #include "base/xalloc.h"
 #include "engine.h"
 #include "key/holder.h"
+#include "parent_serve.h"
 #include "pki/fetch.h"
-#include "session/lease.h"
 #include "sys/child.h"
 #include "sys/dns.h"
+#include "sys/host.h"
 #include "sys/netlink.h"
 #include "sys/privs.h"
 #include "sys/sandbox.h"
 #include "sys/tun.h"
 #include "sys/udp.h"
-#include "wire/parent_msg.h"
 
 enum {
 	PREDECESSOR_US = 3 * 1000000,
 	PREDECESSOR_STEP_US = 50000,
 	KEY_TIMEOUT_MS = 30000,
-	STOP_TIMEOUT_MS = 5000,
 	HANDSHAKE_THREADS = 2,
 	BACKLOG = 1024,
 	DESCRIPTORS = 65536,
-	GATEWAY_TUN_MTU = 1434, /* what DTLS carries on an Ethernet path */
-};
-
-enum { CHILD_KEYS, CHILD_FETCH, CHILD_ENGINE, CHILD_COUNT };
-
-struct parent {
-	struct parent_kit *kit;
-	struct child children[CHILD_COUNT];
-	int lock;
-	struct netlink *netlink;
-	struct netlink_plan plan; /* what is set on the interface */
-	int64_t deadline_us;	  /* for what a predecessor may still hold */
-	bool has_dns, has_socket;
 };
 
 /* ---- accounts, before anything is made ---- */
@@ -117,6 +102,25 @@ void parent_find_accounts(struct parent_kit *kit, struct config_problems *proble
 				    config->observers_set, problems);
 	kit->admins =
 		find_group(config, "control.admins", config->admins, config->admins_set, problems);
+}
+
+/* Pool and outer address in one: what goes to the host itself would go into the tunnel. An address
+ * that comes later cannot be known here; a pool that the interface has from a run before is ours. */
+void parent_check_pool(const struct config *config, const char *interface,
+		       struct config_problems *problems)
+{
+	const struct prefix_list *pool = &config->gateway.pool;
+	char other[IF_NAMESIZE], prefix[PREFIX_TEXT], address[ADDR_TEXT];
+	struct addr own;
+
+	for (size_t i = 0; config->role == CONFIG_GATEWAY && i < pool->count; i++) {
+		if (host_find_address(&pool->items[i], interface, &own, other))
+			config_problem(problems, config->path, config_line(config, "gateway.pool"),
+				       "gateway.pool: %s holds %s, this host's own address on %s; "
+				       "inner and outer addresses must differ",
+				       prefix_print(&pool->items[i], prefix),
+				       addr_print(&own, address), other);
+	}
 }
 
 /* ---- 1: directories, the lock ---- */
@@ -302,10 +306,6 @@ static int start_keys(struct parent_kit *kit, struct child *child, char *error, 
 	return holder_wait(child->socket, KEY_TIMEOUT_MS, &kit->spki, error, size);
 }
 
-static const char key_mismatch[] =
-	"the key does not belong to the certificate; identity.certificate must start with the leaf "
-	"that was issued for it";
-
 void parent_check_key(struct parent_kit *kit, struct config_problems *problems)
 {
 	const struct config *config = kit->config;
@@ -317,7 +317,7 @@ void parent_check_key(struct parent_kit *kit, struct config_problems *problems)
 			       "identity.key: %s", error);
 	else if (kit->material.leaf && !material_key_fits(&kit->material, &kit->spki))
 		config_problem(problems, config->path, config_line(config, "identity.key"),
-			       "identity.key: %s", key_mismatch);
+			       "identity.key: %s", MATERIAL_KEY_MISMATCH);
 	cleanup_close(&child.socket);
 	if (child.pid > 0)
 		waitpid(child.pid, NULL, 0);
@@ -332,7 +332,8 @@ static int start_keys_and_fetch(struct parent *parent)
 
 	if (r < 0 || !material_key_fits(&kit->material, &kit->spki)) {
 		log_error("%s:%u: identity.key: %s", config->path,
-			  config_line(config, "identity.key"), r < 0 ? error : key_mismatch);
+			  config_line(config, "identity.key"),
+			  r < 0 ? error : MATERIAL_KEY_MISMATCH);
 		return -EINVAL;
 	}
 	r = child_start(&parent->children[CHILD_FETCH], "tund-fetch", run_fetch, kit, NULL, 0);
@@ -344,11 +345,6 @@ static int start_keys_and_fetch(struct parent *parent)
 
 /* ---- 4: TUN and sockets ---- */
 
-static const char *interface_name(const struct config *config)
-{
-	return config->role == CONFIG_GATEWAY ? config->gateway.interface : config->client.interface;
-}
-
 static const char *role_name(const struct config *config)
 {
 	return config->role == CONFIG_GATEWAY ? "gateway" : "client";
@@ -357,7 +353,7 @@ static const char *role_name(const struct config *config)
 static int open_tun(struct parent *parent)
 {
 	struct parent_kit *kit = parent->kit;
-	const char *name = interface_name(kit->config), *role = role_name(kit->config);
+	const char *name = parent_serve_interface(kit->config), *role = role_name(kit->config);
 	char option[40];
 	unsigned line;
 	int r;
@@ -518,31 +514,6 @@ static int open_control(struct parent *parent)
 
 /* ---- 5: addresses ---- */
 
-/* The gateway's own addresses: the first of each pool, on the device, so that the pool is routed
- * there. */
-static void plan_gateway(struct parent *parent)
-{
-	struct parent_kit *kit = parent->kit;
-	const struct config_gateway *config = &kit->config->gateway;
-	struct lease_pool *pool = lease_pool_new(&config->pool, &(struct prefix_list){0});
-
-	lease_pool_own(pool, 4, &kit->own4);
-	lease_pool_own(pool, 6, &kit->own6);
-	lease_pool_free(pool);
-	parent->plan.mtu = config->mtu ? config->mtu : GATEWAY_TUN_MTU;
-	if (kit->own4.addr.family)
-		prefix_list_add(&parent->plan.addresses, &kit->own4);
-	if (kit->own6.addr.family)
-		prefix_list_add(&parent->plan.addresses, &kit->own6);
-	for (size_t i = 0; i < config->pool.count; i++) {
-		const struct prefix *prefix = &config->pool.items[i];
-
-		if (!prefix_contains(&kit->own4, &prefix->addr) &&
-		    !prefix_contains(&kit->own6, &prefix->addr))
-			prefix_list_add(&parent->plan.routes, prefix);
-	}
-}
-
 static int set_addresses(struct parent *parent)
 {
 	struct parent_kit *kit = parent->kit;
@@ -555,30 +526,22 @@ static int set_addresses(struct parent *parent)
 	}
 	if (kit->config->role == CONFIG_CLIENT)
 		return 0; /* the device stays down until there is a tunnel */
-	plan_gateway(parent);
-	r = netlink_plan_apply(parent->netlink, interface_name(kit->config), NULL, &parent->plan,
-			       error, sizeof(error));
+	parent->plan = parent_serve_plan(kit);
+	r = netlink_plan_apply(parent->netlink, parent_serve_interface(kit->config), NULL,
+			       &parent->plan, error, sizeof(error));
 	if (r < 0)
 		log_error("%s", error);
 	return r;
-}
-
-static bool reads_one(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char digit = '1';
-
-	return fd < 0 || read(fd, &digit, 1) != 1 || digit == '1';
 }
 
 static void warn_of_forwarding(const struct parent_kit *kit)
 {
 	if (kit->config->role != CONFIG_GATEWAY)
 		return;
-	if (kit->own4.addr.family && !reads_one("/proc/sys/net/ipv4/ip_forward"))
+	if (kit->own4.addr.family && !parent_serve_forwards(4))
 		log_warn("this host does not forward IPv4: devices will reach the gateway alone; "
 			 "sysctl net.ipv4.ip_forward=1");
-	if (kit->own6.addr.family && !reads_one("/proc/sys/net/ipv6/conf/all/forwarding"))
+	if (kit->own6.addr.family && !parent_serve_forwards(6))
 		log_warn("this host does not forward IPv6: devices will reach the gateway alone; "
 			 "sysctl net.ipv6.conf.all.forwarding=1");
 }
@@ -624,116 +587,7 @@ static int start_engine(struct parent *parent)
 	return r;
 }
 
-/* ---- 8: serving the engine ---- */
-
-static void reply(const struct parent *parent, const struct parent_msg_request *request, int error,
-		  const char *text, const int *fd)
-{
-	struct parent_msg_reply message = {.id = request->id, .error = (uint32_t)-error};
-	struct buf packet = {0};
-
-	snprintf(message.text, sizeof(message.text), "%s", text);
-	parent_msg_write_reply(&packet, &message);
-	child_send(parent->children[CHILD_ENGINE].socket, packet.data, packet.len, fd, fd ? 1 : 0);
-	buf_done(&packet);
-}
-
-static void serve_socket(struct parent *parent, const struct parent_msg_request *request)
-{
-	_cleanup_close_ int fd = socket(request->family == 6 ? AF_INET6 : AF_INET,
-					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		reply(parent, request, -errno, strerror(errno), NULL);
-	else
-		reply(parent, request, 0, "", &fd);
-}
-
-static void set_dns(struct parent *parent, const struct parent_msg_network *network)
-{
-	struct dns_plan plan = {network->dns, network->domains, network->domain_count};
-	enum config_dns method = parent->kit->config->client.dns;
-	int index = netlink_index(parent->netlink, interface_name(parent->kit->config));
-	char error[256];
-
-	if (index < 0 || method == CONFIG_DNS_OFF)
-		return;
-	if (network->dns.count == 0) {
-		if (parent->has_dns)
-			dns_clear((unsigned)index);
-		parent->has_dns = false;
-		return;
-	}
-	if (!dns_available()) {
-		log_warn("the gateway names %zu DNS servers, but systemd-resolved does not run "
-			 "here: names are resolved as before",
-			 network->dns.count);
-		return;
-	}
-	parent->has_dns = dns_set((unsigned)index, &plan, error, sizeof(error)) == 0;
-	if (!parent->has_dns)
-		log_warn("cannot give the tunnel's DNS servers to systemd-resolved: %s", error);
-}
-
-/* Takes what network holds into a plan of its own. */
-static struct netlink_plan make_plan(struct parent_msg_network *network)
-{
-	struct netlink_plan plan = {
-		.mtu = network->mtu,
-		.addresses = network->addresses,
-		.routes = network->routes,
-		.source4 = network->source4,
-		.source6 = network->source6,
-	};
-
-	network->addresses = network->routes = (struct prefix_list){0};
-	return plan;
-}
-
-static void serve_network(struct parent *parent, struct parent_msg_request *request)
-{
-	struct netlink_plan plan = make_plan(&request->network);
-	const struct config *config = parent->kit->config;
-	char error[PARENT_MSG_TEXT] = "";
-	int r = -EPERM;
-
-	/* Without an address there is nothing to keep the device up for. */
-	if (config->role == CONFIG_CLIENT)
-		r = netlink_plan_apply(parent->netlink, interface_name(config), &parent->plan,
-				       plan.addresses.count ? &plan : NULL, error, sizeof(error));
-
-	if (r < 0) {
-		netlink_plan_done(&plan);
-	} else {
-		netlink_plan_done(&parent->plan);
-		parent->plan = plan;
-		set_dns(parent, &request->network);
-	}
-	reply(parent, request, r, error, NULL);
-}
-
-/* False at the engine's end. */
-static bool serve_request(struct parent *parent)
-{
-	_cleanup_free_ uint8_t *packet = xalloc_zero(1, PARENT_MSG_MAX);
-	struct parent_msg_request request;
-	size_t fd_count = 0;
-	ssize_t len = child_receive(parent->children[CHILD_ENGINE].socket, packet, PARENT_MSG_MAX,
-				    NULL, &fd_count);
-
-	if (len <= 0)
-		return len == -EAGAIN || len == -EINTR;
-	if (!parent_msg_read_request(packet, (size_t)len, &request))
-		log_error("the engine sent a request that does not parse");
-	else if (request.kind == PARENT_MSG_TCP_SOCKET)
-		serve_socket(parent, &request);
-	else
-		serve_network(parent, &request);
-	parent_msg_network_done(&request.network);
-	return true;
-}
-
-/* ---- 8: signals and the end ---- */
+/* ---- 7 and the end ---- */
 
 static void end_child(struct child *child)
 {
@@ -742,78 +596,6 @@ static void end_child(struct child *child)
 	kill(child->pid, SIGKILL);
 	waitpid(child->pid, NULL, 0);
 	child->pid = -1;
-}
-
-/* An engine that ends with 1 has said why. */
-static void describe_end(const struct child *child, bool is_engine, int status)
-{
-	if (WIFSIGNALED(status))
-		log_error("%s was ended by signal %d (%s)", child->name, WTERMSIG(status),
-			  strsignal(WTERMSIG(status)));
-	else if (!is_engine || WEXITSTATUS(status) != EXIT_FAILURE)
-		log_error("%s ended with status %d", child->name, WEXITSTATUS(status));
-}
-
-/* True when a child has ended; *ret_status is the exit status that follows. The engine is asked
- * first, and given a moment: its end ends fetch. */
-static bool reap(struct parent *parent, bool stopping, int *ret_status)
-{
-	usleep(PREDECESSOR_STEP_US);
-	for (int i = CHILD_ENGINE; i >= 0; i--) {
-		struct child *child = &parent->children[i];
-		int status;
-
-		if (child->pid <= 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
-			continue;
-		child->pid = -1;
-		*ret_status = i == CHILD_ENGINE && stopping && WIFEXITED(status)
-				      ? WEXITSTATUS(status)
-				      : 1;
-		if (*ret_status)
-			describe_end(child, i == CHILD_ENGINE, status);
-		return true;
-	}
-	return false;
-}
-
-static void take_signal(struct parent *parent, int signals, bool *stopping)
-{
-	struct signalfd_siginfo info;
-
-	if (read(signals, &info, sizeof(info)) != sizeof(info))
-		return;
-	if (info.ssi_signo == SIGHUP)
-		log_warn("reload is not built yet; restart to apply the configuration");
-	if (info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT)
-		return;
-	*stopping = true;
-	parent->deadline_us = clock_now_us() + STOP_TIMEOUT_MS * CLOCK_MS_US;
-	kill(parent->children[CHILD_ENGINE].pid, SIGTERM);
-}
-
-static int serve(struct parent *parent, int signals)
-{
-	struct pollfd fds[] = {
-		{signals, POLLIN, 0},
-		{parent->children[CHILD_ENGINE].socket, POLLIN, 0},
-	};
-	bool stopping = false;
-	int status = 1;
-
-	for (;;) {
-		if (poll(fds, 2, stopping ? 100 : -1) < 0 && errno != EINTR)
-			return 1;
-		if (fds[0].revents)
-			take_signal(parent, signals, &stopping);
-		if (fds[1].revents && !serve_request(parent))
-			fds[1].fd = -1; /* its end is seen by SIGCHLD */
-		if (fds[0].revents && reap(parent, stopping, &status))
-			return status;
-		if (stopping && clock_now_us() > parent->deadline_us) {
-			log_error("the engine did not stop in time");
-			return 1;
-		}
-	}
 }
 
 static int block_signals(void)
@@ -876,11 +658,12 @@ int parent_run(struct parent_kit *kit)
 	for (int i = 0; i < CHILD_COUNT; i++)
 		parent.children[i] = (struct child){.pid = -1, .socket = -1};
 	if (start(&parent) == 0 && drop() == 0)
-		status = serve(&parent, signals);
+		status = parent_serve(&parent, signals);
 	for (int i = CHILD_COUNT - 1; i >= 0; i--)
 		end_child(&parent.children[i]);
 	if (parent.has_dns)
-		dns_clear((unsigned)netlink_index(parent.netlink, interface_name(kit->config)));
+		dns_clear((unsigned)netlink_index(parent.netlink,
+						  parent_serve_interface(kit->config)));
 	netlink_plan_done(&parent.plan);
 	netlink_close(parent.netlink);
 	if (parent.has_socket)

@@ -40,6 +40,9 @@ int parent_run(struct parent_kit *kit);
  * that does not exist. */
 void parent_find_accounts(struct parent_kit *kit, struct config_problems *problems,
 			  struct config_problems *warnings);
+/* A pool must not hold an address that the host has now on another interface than ours. */
+void parent_check_pool(const struct config *config, const char *interface,
+		       struct config_problems *problems);
 /* Starts the key holder only, to see whether the key opens and fits the certificate. Adds to
  * problems. */
 void parent_check_key(struct parent_kit *kit, struct config_problems *problems);

@@ -53,6 +53,23 @@ static void check_message(parse_fn parse, const uint8_t *data, size_t size)
 	json_decref(again);
 }
 
+static json_t *parse_stream(const char *line, size_t len, char *error, size_t size)
+{
+	bool is_last = false;
+	json_t *message = ctl_msg_parse_stream(line, len, &is_last, error, size);
+
+	/* What is an answer of one line is the last of many, and the reverse. */
+	if (message) {
+		char why[120];
+		json_t *reply = ctl_msg_parse_reply(line, len, why, sizeof(why));
+
+		assert((reply != NULL) == is_last);
+		assert(is_last == (json_object_get(message, "exit") != NULL));
+		json_decref(reply);
+	}
+	return message;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *exact = malloc(size ? size : 1);
@@ -62,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(exact, data, size);
 	check_message(ctl_msg_parse, exact, size);
 	check_message(ctl_msg_parse_reply, exact, size);
+	check_message(parse_stream, exact, size);
 	memcpy(text, data, size < sizeof(text) ? size : sizeof(text) - 1);
 	text[size < sizeof(text) ? size : sizeof(text) - 1] = '\0';
 	error = ctl_msg_error(CTL_EXIT_REFUSED, "%s", text);

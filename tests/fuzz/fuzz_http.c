@@ -51,6 +51,21 @@ static void check_request(const char *text, size_t size)
 	check_head(&head, text, len);
 }
 
+/* Of exactly its size; whole or not, it never claims more than is there. */
+static void check_body(const struct http_head *head, const char *text, size_t size)
+{
+	for (int ended = 0; ended < 2; ended++) {
+		uint8_t *body = malloc(size ? size : 1);
+		size_t len;
+
+		assert(body);
+		memcpy(body, text, size);
+		if (http_read_body(head, body, size, ended, &len) == HTTP_OK)
+			assert(len <= size && len <= HTTP_ANSWER_BODY_MAX);
+		free(body);
+	}
+}
+
 static void check_response(const char *text, size_t size)
 {
 	struct http_head head;
@@ -58,6 +73,8 @@ static void check_response(const char *text, size_t size)
 
 	if (http_read_response(text, size, &head, &len) != HTTP_OK)
 		return;
+	assert(http_head_ends(text, size, 0) && http_head_ends(text, len, len - 1));
+	check_body(&head, text + len, size - len);
 	assert(len <= size && head.status >= 100 && head.status <= 599);
 	check_text(head.reason, text, len);
 	check_head(&head, text, len);

@@ -1,11 +1,12 @@
-/* wire/ip: a packet is read, clamped and answered. Its bytes are in memory of exactly its size. */
+/* wire/ip, wire/ip_check: a packet is read, judged, clamped and answered. Its bytes are in memory
+ * of exactly its size. */
 
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "wire/ip.h"
+#include "wire/ip_check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -52,10 +53,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *packet = malloc(size ? size : 1), error[IP_TOO_BIG_MAX];
 	struct ip_view view;
+	enum ip_error checked;
 
 	assert(packet);
 	memcpy(packet, data, size);
 	check_sum(packet, size);
+	checked = ip_check(packet, size, &view);
+	assert(checked >= IP_OK && checked < IP_ERROR_MAX);
 	if (ip_read(packet, size, &view) == IP_OK) {
 		check_view(packet, size, &view);
 		check_error(error, ip_write_too_big(packet, &view, gateway, 1280, error));

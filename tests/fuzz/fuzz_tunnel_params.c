@@ -34,9 +34,12 @@ static void check_offer(const struct http_head *head)
 static void check_params(const struct tunnel_params *params)
 {
 	assert(params->v4.family == 4 || params->v6.family == 6);
+	assert(!params->v4.family || addr_is_host(&params->v4));
+	assert(!params->v6.family || addr_is_host(&params->v6));
 	assert(params->v4_len <= 32 && params->v6_len <= 128);
 	assert(params->mtu && is_mtu(params->mtu) && is_mtu(params->base_mtu));
 	assert(params->routes.count <= TUNNEL_PARAMS_ROUTES_MAX);
+	assert(params->networks.count <= TUNNEL_PARAMS_NETWORKS_MAX);
 	assert(params->exclude.count <= TUNNEL_PARAMS_ROUTES_MAX);
 	assert(params->dns.count <= TUNNEL_PARAMS_DNS_MAX);
 	assert(params->domain_count <= TUNNEL_PARAMS_DOMAINS_MAX);
@@ -59,6 +62,7 @@ static void check_again(const struct tunnel_params *params)
 		assert(addr_equal(&again.v4, &params->v4) && addr_equal(&again.v6, &params->v6));
 		assert(again.mtu == params->mtu && again.has_dtls == params->has_dtls);
 		assert(again.routes.count == params->routes.count);
+		assert(again.networks.count == params->networks.count);
 		assert(again.exclude.count == params->exclude.count);
 		assert(again.dns.count == params->dns.count);
 		assert(again.domain_count == params->domain_count);

@@ -4,6 +4,7 @@
     stream-server  paced TCP streams towards whoever connects and asks, or from them
     stream-client  the other end: integrity and the longest silence, as JSON on standard output
     udp            numbered datagrams to a peer, and those that arrive with the kernel's time
+    udp-echo       sends every datagram back to where it came from
     relay          hands TCP connections and datagrams on, each after a delay
 """
 
@@ -14,6 +15,7 @@ import hashlib
 import http.server
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -262,6 +264,34 @@ def udp(args):
     os._exit(0)
 
 
+def udp_echo(args):
+    """What came, in order: [[sender's address, our port, first eight bytes as a number], ...]"""
+    ready = select.poll()
+    came = []
+
+    def finish(*_):
+        with open(args.output, "w", encoding="ascii") as file:
+            json.dump(came, file)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, finish)
+    socks = {}
+    for port in args.ports.split(","):
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+        sock.bind(("::", int(port)))
+        socks[sock.fileno()] = sock
+        ready.register(sock, select.POLLIN)
+    print("ready", flush=True)
+    while True:
+        for fd, _ in ready.poll():
+            data, peer = socks[fd].recvfrom(2048)
+            came.append((peer[0].removeprefix("::ffff:"), socks[fd].getsockname()[1],
+                         struct.unpack("!Q", data[:8])[0]))
+            socks[fd].sendto(data, peer)
+
+
 # A path with a delay.
 
 async def pump(reader, writer, delay):
@@ -362,6 +392,7 @@ def main():
     program("stream-client", stream_client, host=str, port=int, direction=str, rate=int,
             seconds=float, patience=float)
     program("udp", udp, local=str, remote=str, rate=int, output=str)
+    program("udp-echo", udp_echo, ports=str, output=str)
     program("relay", relay, local=str, remote=str, delay=float)
     args = parser.parse_args()
     args.function(args)

@@ -325,6 +325,19 @@ class Lab:
         self.processes.append(process)
         return process
 
+    def add_lan(self, router, v4, v6):
+        """A host in a network behind a laptop's namespace or gw, which forwards from now on:
+        add_lan("berlin", "10.20.0", "fd20:0:0:1") is lab.berlin_lan, 10.20.0.10 behind 10.20.0.1."""
+        role = f"{router}_lan"
+        self.ns[role] = Namespace(self, role)
+        self.ns[role].setup()
+        self.ns[router].run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1",
+                             "net.ipv6.conf.all.forwarding=1"])
+        self._join(router, "lan0", [f"{v4}.1/24", f"{v6}::1/64"],
+                   role, "eth0", [f"{v4}.10/24", f"{v6}::10/64"])
+        self._default(role, f"{v4}.1", f"{v6}::1")
+        return self.ns[role]
+
     # Looking.
 
     def outer(self, laptop, family):

@@ -19,6 +19,7 @@ PSK_SUITES = "PSK-AES256-GCM-SHA384:PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256"
 _ssl = ctypes.CDLL("libssl.so.3")
 _crypto = ctypes.CDLL("libcrypto.so.3")
 _MESSAGE = CFUNCTYPE(None, c_int, c_int, c_int, c_void_p, c_size_t, c_void_p, c_void_p)
+_PSK_SERVER = CFUNCTYPE(c_uint, c_void_p, c_char_p, c_void_p, c_uint)
 _PSK = CFUNCTYPE(c_uint, c_void_p, c_char_p, c_void_p, c_uint, c_void_p, c_uint)
 
 
@@ -35,10 +36,13 @@ _bind(_crypto, c_size_t, BIO_ctrl_pending=[P])
 _bind(_crypto, ctypes.c_ulong, ERR_get_error=[])
 _bind(_crypto, None, ERR_clear_error=[])
 _bind(_crypto, c_char_p, ERR_reason_error_string=[ctypes.c_ulong])
-_bind(_ssl, P, TLS_client_method=[], DTLS_client_method=[], SSL_CTX_new=[P], SSL_new=[P],
+_bind(_ssl, P, TLS_client_method=[], DTLS_client_method=[], TLS_server_method=[],
+      DTLS_server_method=[], SSL_CTX_new=[P], SSL_new=[P],
       SSL_get1_session=[P], SSL_SESSION_new=[], SSL_CIPHER_find=[P, c_char_p],
       SSL_get_current_cipher=[P])
 _bind(_ssl, None, SSL_CTX_free=[P], SSL_free=[P], SSL_set_bio=[P, P, P], SSL_set_connect_state=[P],
+      SSL_set_accept_state=[P], SSL_CTX_set_verify=[P, c_int, P],
+      SSL_CTX_set_psk_server_callback=[P, _PSK_SERVER],
       SSL_set_msg_callback=[P, _MESSAGE], SSL_SESSION_free=[P],
       SSL_CTX_set_psk_client_callback=[P, _PSK])
 _bind(_ssl, c_long, SSL_ctrl=[P, c_int, c_long, P], SSL_CTX_ctrl=[P, c_int, c_long, P])
@@ -48,6 +52,7 @@ _bind(_ssl, c_int, SSL_do_handshake=[P], SSL_read=[P, c_char_p, c_int],
       SSL_write=[P, c_char_p, c_int], SSL_get_error=[P, c_int],
       SSL_CTX_use_certificate_chain_file=[P, c_char_p],
       SSL_CTX_use_PrivateKey_file=[P, c_char_p, c_int], SSL_CTX_set_cipher_list=[P, c_char_p],
+      SSL_CTX_load_verify_locations=[P, c_char_p, c_char_p],
       SSL_set_alpn_protos=[P, c_char_p, c_uint], SSL_set_session=[P, P],
       SSL_session_reused=[P], SSL_renegotiate=[P], SSL_shutdown=[P], SSL_key_update=[P, c_int],
       SSL_SESSION_set1_id=[P, c_char_p, c_uint], SSL_SESSION_set_cipher=[P, P],
@@ -69,7 +74,10 @@ class OpensslError(Exception):
 class Engine:
     """One SSL object between two buffers."""
 
-    def __init__(self, method, versions, options=0, ciphers=None, credentials=None, psk=None):
+    def __init__(self, method, versions, options=0, ciphers=None, credentials=None, psk=None,
+                 authority=None):
+        """authority: a server's, whose certificates it demands."""
+        is_server = method in (_ssl.TLS_server_method, _ssl.DTLS_server_method)
         self.messages = []  # (is ours, content type, bytes)
         self.established = False
         context = _ssl.SSL_CTX_new(method())
@@ -82,8 +90,14 @@ class Engine:
             certificate, key = (str(path).encode() for path in credentials)
             self._must(_ssl.SSL_CTX_use_certificate_chain_file(context, certificate))
             self._must(_ssl.SSL_CTX_use_PrivateKey_file(context, key, 1))
+        if authority:
+            self._must(_ssl.SSL_CTX_load_verify_locations(context, str(authority).encode(), None))
+            _ssl.SSL_CTX_set_verify(context, 3, None)
         self._callbacks = [_MESSAGE(self._on_message)]
-        if psk:
+        if psk and is_server:
+            self._callbacks.append(self._psk_answer(psk))
+            _ssl.SSL_CTX_set_psk_server_callback(context, self._callbacks[1])
+        elif psk:
             self._callbacks.append(self._psk_callback(*psk))
             _ssl.SSL_CTX_set_psk_client_callback(context, self._callbacks[1])
         self.ssl = _ssl.SSL_new(context)
@@ -91,7 +105,7 @@ class Engine:
         _ssl.SSL_set_msg_callback(self.ssl, self._callbacks[0])
         self._in, self._out = (_crypto.BIO_new(_crypto.BIO_s_mem()) for _ in range(2))
         _ssl.SSL_set_bio(self.ssl, self._in, self._out)
-        _ssl.SSL_set_connect_state(self.ssl)
+        (_ssl.SSL_set_accept_state if is_server else _ssl.SSL_set_connect_state)(self.ssl)
 
     def __del__(self):
         if getattr(self, "ssl", None):
@@ -117,6 +131,16 @@ class Engine:
             return len(psk)
 
         return _PSK(answer)
+
+    @staticmethod
+    def _psk_answer(psk):
+        def answer(_ssl_object, _identity, key, key_max):
+            if len(psk) > key_max:
+                return 0
+            ctypes.memmove(key, psk, len(psk))
+            return len(psk)
+
+        return _PSK_SERVER(answer)
 
     def _on_message(self, ours, _version, kind, data, size, _ssl_object, _argument):
         self.messages.append((bool(ours), kind, string_at(data, size) if size else b""))
@@ -162,6 +186,13 @@ class Engine:
         _crypto.ERR_clear_error()
         if _ssl.SSL_write(self.ssl, data, len(data)) != len(data):
             raise OpensslError(self._reason())
+
+    def shutdown(self):
+        """close_notify."""
+        _ssl.SSL_shutdown(self.ssl)
+
+    def handle_timeout(self):
+        _ssl.SSL_ctrl(self.ssl, _HANDLE_TIMEOUT, 0, None)
 
     # What became of it.
 
@@ -221,6 +252,21 @@ class Tls(Engine):
         self._must(_ssl.SSL_key_update(self.ssl, 1))
 
 
+class TlsServer(Tls):
+    """Demands a certificate of the authority."""
+
+    def __init__(self, credentials, authority, versions=(TLS1_3, TLS1_3)):
+        Engine.__init__(self, _ssl.TLS_server_method, versions, NO_TICKET,
+                        credentials=credentials, authority=authority)
+
+
+class DtlsServer(Engine):
+    def __init__(self, psk, suites=PSK_SUITES):
+        super().__init__(_ssl.DTLS_server_method, (DTLS1_2, DTLS1_2), NO_TICKET | NO_QUERY_MTU,
+                         suites, psk=psk)
+        _ssl.SSL_ctrl(self.ssl, _SET_MTU, 1400, None)
+
+
 class Dtls(Engine):
     """A client whose hello carries app_id as its session id."""
 
@@ -248,13 +294,6 @@ class Dtls(Engine):
     def renegotiate(self):
         self._must(_ssl.SSL_renegotiate(self.ssl))
         return self.handshake()
-
-    def shutdown(self):
-        """close_notify."""
-        _ssl.SSL_shutdown(self.ssl)
-
-    def handle_timeout(self):
-        _ssl.SSL_ctrl(self.ssl, _HANDLE_TIMEOUT, 0, None)
 
     @property
     def ems(self):

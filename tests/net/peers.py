@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 from lab import CORP_NETS, GATEWAY_NAME, GATEWAY_V4, LabError, comm, run, wait_until
@@ -15,7 +14,7 @@ TUND = BUILD / "tund" / "tund"
 TUNCTL = BUILD / "tunctl" / "tunctl"
 
 GATEWAY_READY = "gateway ready"
-CLIENT_UP = "tunnel up"
+CLIENT_UP = "tunnel up: "
 
 POOLS = ["10.99.0.0/24", "fd99::/64"]
 
@@ -162,6 +161,15 @@ class Tund:
 
         return wait_until(look, timeout, f"tunctl status of {self.name} with {wanted}", 0.1)
 
+    def wait_trouble(self, timeout=15, **wanted):
+        """A client's status once it is not up, says why, and has these values."""
+        def look():
+            code, status = self.ctl("status")
+            return (code == 0 and status["state"] != "up" and status["last_error"] and
+                    all(status.get(k) == v for k, v in wanted.items()) and status)
+
+        return wait_until(look, timeout, f"{self.name} not up, with {wanted}", 0.1)
+
     def inner(self, family=4):
         """A client's inner address."""
         return pick_family(self.status()["inner_addresses"], family)
@@ -194,8 +202,10 @@ def start_gateway(lab, corp, **gateway):
     return Tund(lab, lab.gw, gateway_config(corp, **gateway)).start()
 
 
-def start_client(lab, corp, device, ns=None, **client):
-    return Tund(lab, ns or lab.laptop, client_config(corp, device, **client)).start()
+def start_client(lab, corp, device=None, ns=None, wait=True, **client):
+    """device: alice's, unless another is given."""
+    config = client_config(corp, device or corp.device("alice"), **client)
+    return Tund(lab, ns or lab.laptop, config).start(wait)
 
 
 # Strangers.
@@ -277,23 +287,42 @@ try-mtu-discovery = true
 
 
 class Ocserv:
-    """Stock ocserv on the gateway, certificates only."""
+    """Stock ocserv on the gateway, certificates only. settings: options in place of, or beside,
+    those above, with underscores for hyphens."""
 
-    def __init__(self, lab, corp, dpd=10, udp=True):
-        certificate, key = corp.gateway_files
-        directory = lab.dir / "ocserv"
-        directory.mkdir()
-        self.config = directory / "ocserv.conf"
-        self.config.write_text(OCSERV_CONF.format(
-            address=GATEWAY_V4[0], udp_port=443 if udp else 0, dir=directory, ca=corp.ca,
-            certificate=certificate, key=key, dpd=dpd))
-        self.process = lab.gw.spawn("ocserv", ["ocserv", "-f", "-d", "3", "-c", self.config])
+    def __init__(self, lab, corp, dpd=10, udp=True, address=GATEWAY_V4[0], credentials=None,
+                 **settings):
+        certificate, key = credentials or corp.gateway_files
+        self.lab = lab
+        self.dir = lab.dir / "ocserv"
+        self.dir.mkdir()
+        self.config = self.dir / "ocserv.conf"
+        lines = OCSERV_CONF.format(
+            address=address, udp_port=443 if udp else 0, dir=self.dir, ca=corp.ca,
+            certificate=certificate, key=key, dpd=dpd).splitlines()
+        for option, value in settings.items():
+            option = option.replace("_", "-")
+            lines = [line for line in lines if not line.startswith(option + " =")]
+            lines.append(f"{option} = {value}")
+        self.config.write_text("\n".join(lines) + "\n")
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = self.lab.gw.spawn("ocserv", ["ocserv", "-f", "-d", "3", "-c", self.config])
         self.process.wait_for("initialized ocserv")
+        return self
 
-    def stop(self):
+    def stop(self, number=signal.SIGTERM):
         """Its other processes end a little after the first."""
-        status = self.process.stop()
-        time.sleep(0.2)
+        pids = self.lab.gw.pids()
+        status = self.process.stop(number)
+        if number == signal.SIGKILL:
+            for pid in pids:
+                if comm(pid).startswith("ocserv"):
+                    os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(comm(pid).startswith("ocserv") for pid in self.lab.gw.pids()),
+                   10, "the end of ocserv's processes")
         return status
 
 

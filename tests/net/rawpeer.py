@@ -46,6 +46,8 @@ def open_socket(ns, kind, address, port=443):
     with inside(ns):
         sock = socket.socket(family, kind)
         sock.settimeout(TIMEOUT)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.connect((address, port))
     return sock
 
@@ -449,3 +451,19 @@ def assert_echo(out, back, source, sequence=1):
     """A ping over one channel is answered over the other."""
     out.send(DATA, echo_request(source, sequence))
     assert await_echoes([back], [sequence]) == {sequence: back}, "no echo"
+
+
+def udp_packet(source, destination, port, payload, source_port=7000):
+    """An IPv4 datagram, without the checksum that UDP may leave out there."""
+    datagram = struct.pack("!HHHH", source_port, port, 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0)
+    head += socket.inet_aton(source) + socket.inet_aton(destination)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + datagram
+
+
+def read_udp(packet):
+    """(source port, payload) of an IPv4 datagram; None for another packet."""
+    if len(packet) < 28 or packet[0] >> 4 != 4 or packet[9] != 17:
+        return None
+    at = (packet[0] & 15) * 4
+    return struct.unpack("!H", packet[at:at + 2])[0], packet[at + 8:]

@@ -236,6 +236,27 @@ OPTIONS = {
     "the-user-is-root": (f'"{DAEMON_USER}"', '"root"', "daemon", "daemon.user.*root"),
     "no-such-group": ("control {", 'control { admins = "nogroup-of-that-name" ',
                       "control {", "admins.*nogroup-of-that-name"),
+    "title-twice": ("trust {", 'access "everyone" { match = {"cn=*"} }\ntrust {', "cn=*",
+                    "access.everyone stands twice.*line"),
+    "rule-of-an-unknown-protocol": ('"0.0.0.0/0 any"', '"0.0.0.0/0 sctp/80"', "allow",
+                                    "sctp.*tcp, udp, icmp, any"),
+    "rule-with-host-bits": ('"0.0.0.0/0 any"', '"10.1.2.3/8 any"', "allow",
+                            "10.1.2.3/8.*host bits.*10.0.0.0/8 any"),
+    "rule-with-a-port-too-high": ('"0.0.0.0/0 any"', '"0.0.0.0/0 tcp/65536"', "allow", "65536"),
+    "rule-for-a-name": ('"0.0.0.0/0 any"', '"db.corp.example tcp/5432"', "allow",
+                        "db.corp.example.*not an address or prefix"),
+    "duration-beyond-64-bits": ('"3s"', '"18446744073709551617s"', "18446744073709551617s",
+                                "dpd.*out of range"),
+    "duration-that-wraps": ('"3s"', '"213503982334602d"', "213503982334602d", "dpd.*out of range"),
+    "negative-duration": ('"3s"', '"-3s"', "-3s", "dpd.*-3s.*not a duration"),
+    "duration-without-a-unit": ('"3s"', '"3"', '"3"', "dpd.*s, m, h or d"),
+    "environment": ('"tund0"', '"${HOME}"', "HOME", r"\$\{.*environment.*write the value itself"),
+    "environment-without-quotes": ('"tund0"', "$HOME", "HOME", r"unexpected \"\$\""),
+    "home-directory": ("trust {", "log { }\ntrust {\n    crl = {'~/corp.crl'}", "~/corp.crl",
+                       "trust.crl.*~.*whole path"),
+    "network-mask": ('"10.50.0.0/24"', '"10.50.0.0/255.255.255.0"', "255.255.255.0", "no prefix"),
+    "a-word-of-another-case": ("# A gateway.", "Log { }", "Log", 'unknown section.*"log"'),
+    "byte-order-mark": ("# A gateway.", "\ufeff# A gateway.", "# A gateway.", "byte order mark.*without"),
     "missing-pool": ('    pool      = {"10.99.0.0/24", "fd99::/64"}\n', "", "gateway {",
                      "pool.*missing"),
     "missing-ca": ("    ca          =", "    # ca       =", "trust {", "trust.ca.*missing"),
@@ -249,6 +270,44 @@ def test_an_option_that_is_wrong(world, name):
     old, new, fragment, pattern = OPTIONS[name]
     world.replace(old, new)
     assert_refused(world, (fragment, pattern))
+
+
+SITE = """\
+site "{title}" {{
+    match     = {{"dns:{title}.sites.corp.example"}}
+    {options}
+}}
+"""
+
+SITES = {
+    "site-that-claims-the-pool": (['networks = {"10.99.0.0/24"}'],
+                                  "overlaps gateway.pool 10.99.0.0/24"),
+    "site-around-the-pool": (['networks = {"fd00::/8"}'], "overlaps gateway.pool fd99::/64"),
+    "sites-that-overlap": (['networks = {"10.20.0.0/16"}', 'networks = {"10.20.7.0/24"}'],
+                           r'10.20.7.0/24 overlaps 10.20.0.0/16 of site "a" \(line \d+\)'),
+    "site-with-host-bits": (['networks = {"10.20.0.1/16"}'], "host bits set; write .10.20.0.0/16"),
+    "site-with-everything": (['networks = {"::/1"}'], "no site's hosts can have"),
+    "site-with-multicast": (['networks = {"239.0.0.0/8"}'], "no site's hosts can have"),
+    "site-with-the-gateways-address": (['address = {"10.99.0.1"}'], "is the gateway's own"),
+    "site-with-the-broadcast-address": (['address = {"10.99.0.255"}'], "is for broadcasts"),
+    "sites-with-one-address": (['address = {"10.99.0.9"}'] * 2, 'also that of site "a"'),
+    "site-with-two-addresses": (['address = {"10.99.0.9", "10.99.0.8"}'], "second of IPv4"),
+    "site-with-an-address-behind-another": (
+        ['networks = {"10.20.0.0/16"}', 'address = {"10.20.0.9"}'], 'in the networks of site "a"'),
+    "site-with-the-outer-address": (['networks = {"198.51.100.0/24"}'],
+                                    "holds the address of gateway.listen"),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_site_that_is_wrong(world, name):
+    options, pattern = SITES[name]
+    world.replace("127.0.0.1:4443", "198.51.100.1:4443")
+    for title, option in zip("ab", options):
+        world.text += SITE.format(title=title, options=option + (" # this one" * (option is options[-1])))
+    if options.count(options[0]) == 2:
+        world.text = world.text.replace(" # this one", "", 1)
+    assert_refused(world, ("# this one", pattern))
 
 
 def test_every_problem_is_told_at_once(world):
@@ -286,6 +345,82 @@ def test_a_file_that_is_cut_off_says_where(world, name, last, fragment, pattern)
     end = len(world.text) - 3 if last is None else world.text.index(last) + len(last)
     world.text = world.text[:end]
     assert_refused(world, (fragment, pattern))
+
+
+def test_the_environment_is_not_read(world):
+    """Not even where the text is fine: in single quotes the two characters are themselves."""
+    world.replace('"everyone"', "'everyone' # ${HOME}\n")
+    world.replace('"10.50.0.0/24"', "'${HOME}'")
+    assert_refused(world, ("routes", r'"\$\{HOME\}" is no prefix'))
+
+
+def test_lines_may_end_as_on_other_systems(world):
+    world.write().file.write_bytes(world.text.replace("\n", "\r\n").encode())
+    assert world.run("--check") == (0, "", "")
+    world.file.write_bytes(world.text.replace("\n", "\r").encode())
+    code, _, err = world.run("--check")
+    assert code == 1 and re.fullmatch(
+        re.escape(f"{world.file}:1: ") + "a carriage return that ends no line.*LF or CRLF\n", err)
+
+
+WHOLE = {
+    "zero-byte": (lambda text: text.replace("tund0", "tu\0nd0").encode(), "4: holds a zero byte"),
+    "utf-16": (lambda text: text.encode("utf-16"), "1: holds a zero byte"),
+    "ten-megabytes": (lambda text: text.encode() + b"#" * (10 << 20), "0: has .* at most 1048576"),
+    "a-megabyte-of-braces": (lambda text: text.encode() + b"{" * (1 << 19), "a section belongs here"),
+    "deeply-nested": (lambda text: text.encode() + b"log " + b"{ a " * (1 << 17), "do not nest"),
+    "a-megabyte-of-one-word": (lambda text: b"a" * (1 << 20), "1: unknown section"),
+    "a-megabyte-of-problems": (lambda text: text.encode() + b"log {\n" + b"abc = 1\n" * 99999,
+                               'unknown option "abc"'),
+    "a-megabyte-of-blocks": (lambda text: text.encode() + b"".join(
+        b'access a%d { match = "cn=*" }\n' % n for n in range(20000)), "more than 1000 access"),
+    "a-megabyte-of-entries": (lambda text: text.encode() + b'access b { match = "cn=*" routes = {' +
+                              b'"10.0.0.0/8",' * 60000 + b"} }", "more than 4096 entries"),
+    "an-endless-comment": (lambda text: text.encode() + b"/* " * (1 << 18), "does not end.*cut off"),
+    "an-endless-text": (lambda text: text.encode() + b'log { level = "' + b"a" * (1 << 19),
+                        "not closed.*cut off"),
+    "include-above": (lambda text: b'include("/etc/passwd")\n' + text.encode(), "1: .*no include"),
+    "include-within": (lambda text: text.replace(
+        "# A gateway.", 'log { include("/etc/passwd") }').encode(), "1: .*no include"),
+    "another-language": (lambda text: b"gateway:\n  pool: [10.99.0.0/24]\n", "1: unknown section"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_that_is_no_configuration(world, name):
+    """Refused within a moment, in at most a hundred lines, with the first that tells."""
+    make, pattern = WHOLE[name]
+    world.file.write_bytes(make(world.text))
+    world.file.chmod(0o600)
+    code, out, err = world.run("--check", seconds=5)
+    assert (code, out) == (1, ""), err[-2000:]
+    lines = err.splitlines()
+    assert 1 <= len(lines) <= 100 and err.isascii() and "root:" not in err
+    assert all(re.match(re.escape(str(world.file)) + r":\d+: \S", line) for line in lines)
+    assert re.search(re.escape(f"{world.file}:") + r"(\d+: )?.*" + pattern.split(": ")[-1], err)
+    assert re.match(re.escape(f"{world.file}:") + pattern.split(": ")[0] if ": " in pattern else "",
+                    lines[0]), lines[0]
+
+
+@pytest.mark.parametrize("address, pool", [("10.99.0.7/32", "10.99.0.0/24"),
+                                           ("fd99::1/128", "fd99::/64")])
+def test_a_pool_with_an_address_of_the_host(world, address, pool):
+    """Of an interface that is not tund's own; whether it listens there or everywhere."""
+    def run(interface, option):
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-c", 'ip link add "$0" type veth peer name peer7 && '
+             'ip addr add "$1" dev "$0" && shift && exec "$@"', interface, address, TUND, option,
+             "--config", world.file], capture_output=True, text=True, timeout=10)
+        return done.returncode, done.stderr
+
+    world.replace('"127.0.0.1:4443"', '"0.0.0.0:4443", "[::]:4443"')
+    world.write()
+    for option in ("--check", "--foreground"):
+        code, err = run("eth7", option)
+        assert (code, err.count("\n")) == (1, 1), err
+        assert f"{world.file}:{world.line('    pool')}: gateway.pool: {pool} holds " \
+            f"{address.split('/')[0]}, this host's own address on eth7" in err, err
+    assert run("tund0", "--check") == (0, "")
 
 
 def test_an_empty_file(world):

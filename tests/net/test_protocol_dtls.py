@@ -61,7 +61,7 @@ def path(peer):
 def drops(gateway):
     """What peers' gateway has dropped of theirs so far: a Counter by reason."""
     counter = collections.Counter(gateway.status()["drops"])
-    del counter["no-session"]  # what the kernel says to nobody in particular
+    del counter["multicast"]  # what the kernel says to nobody in particular
     return counter
 
 

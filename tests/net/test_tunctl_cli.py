@@ -6,7 +6,9 @@
 import datetime
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -145,6 +147,11 @@ REVOKED = {"schema": "tund.revoke/1", "exit": 0, "denied": [DENIED],
            "durable": True, "took_s": 0.0123}
 
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIBleaf\n-----END CERTIFICATE-----\n"
+CHAIN = PEM.replace("leaf", "root")
+KEY = "-----BEGIN PRIVATE KEY-----\nMIISECRET\n-----END PRIVATE KEY-----\n"
+
+
 # ---- status ----
 
 
@@ -205,16 +212,17 @@ def test_sessions_are_a_table(daemon):
     reply = {"schema": "tund.sessions/1", "exit": 0, "sessions": [
         session(2, "alice"),
         session(17, "bob", groups=[], transport="tls", rx_bytes=0),
-        session(170, "berlin.sites.corp.example", state="away", peer_address=None)]}
+        session(170, "berlin.sites.corp.example", state="away", peer_address=None, role="site",
+                networks=["10.20.0.0/16"])]}
     code, out, _ = ask(daemon(reply), "sessions")
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
     assert rows == [
-        "ID IDENTITY GROUPS ADDRESS PEER TRANSPORT SINCE RX TX".split(),
-        "2 alice engineering,ops 10.99.0.2,fd99::2 192.0.2.7:50312 DTLS "
+        "ID IDENTITY ROLE GROUPS ADDRESS PEER TRANSPORT SINCE RX TX".split(),
+        "2 alice device engineering,ops 10.99.0.2,fd99::2 192.0.2.7:50312 DTLS "
         "2026-01-02 03:04 118 MiB 4.5 KiB".split(),
-        "17 bob - 10.99.0.2,fd99::2 192.0.2.7:50312 TLS 2026-01-02 03:04 0 B 4.5 KiB".split(),
-        "170 berlin.sites.corp.example engineering,ops 10.99.0.2,fd99::2 - away "
+        "17 bob device - 10.99.0.2,fd99::2 192.0.2.7:50312 TLS 2026-01-02 03:04 0 B 4.5 KiB".split(),
+        "170 berlin.sites.corp.example site engineering,ops 10.99.0.2,fd99::2 - away "
         "2026-01-02 03:04 118 MiB 4.5 KiB".split(),
     ]
     assert not [line for line in out.splitlines() if line != line.rstrip()]
@@ -302,11 +310,286 @@ def test_revoked(daemon):
         "alice     1f      CN=Corp CA  2026-01-02 03:04  laptop stolen\n")
 
 
-# ---- a certificate's file ----
+# ---- trust ----
 
-PEM = "-----BEGIN CERTIFICATE-----\nMIIBleaf\n-----END CERTIFICATE-----\n"
-CHAIN = PEM.replace("leaf", "root")
-KEY = "-----BEGIN PRIVATE KEY-----\nMIISECRET\n-----END PRIVATE KEY-----\n"
+TRUST = {
+    "schema": "tund.trust/1", "exit": 0, "warnings": ["look at this", "and that"],
+    "crl_policy": "grace", "crl_grace_s": 259200, "generation": 4, "denials": 2,
+    "authorities": [
+        {"subject": "CN=Root,O=Corp", "serial": "1f", "expires_at": "2027-01-02T03:04:05Z",
+         "kind": "root", "fingerprint": "0011223344556677", "file": "/etc/ca.crt",
+         "begins_at": "2026-01-02T03:04:05Z", "state": "valid", "sessions": 12,
+         "list": {"state": "fresh", "effect": "ok", "reason": None, "grace_until_at": None}},
+        {"subject": "CN=Sub", "serial": "2", "expires_at": "2026-01-02T03:04:05Z",
+         "kind": "intermediate", "fingerprint": "8899aabbccddeeff", "file": "/etc/sub.crt",
+         "begins_at": "2026-01-02T03:04:05Z", "state": "expired", "sessions": 0,
+         "list": {"state": "overdue", "effect": "grace", "reason": None,
+                  "grace_until_at": "2026-01-05T03:04:05Z"}}],
+    "lists": [{"issuer": "CN=Root,O=Corp", "file": "/etc/corp.crl", "fingerprint": "00",
+               "number": "1180591620717411303424", "this_update_at": "2026-01-02T03:04:05Z",
+               "next_update_at": None, "entries": 3, "state": "fresh", "sessions": 12}],
+}
+
+
+def test_trust_is_warnings_and_two_tables(daemon):
+    code, out, err = ask(daemon(TRUST), "trust")
+    assert (code, err) == (0, "")
+    assert [re.split("  +", line.strip()) for line in out.splitlines()] == [
+        ["warning: look at this"], ["warning: and that"],
+        ["crl policy grace (3 d), 2 certificates denied here"], [""],
+        ["AUTHORITY", "KIND", "FINGERPRINT", "UNTIL", "STATE", "ITS LIST", "SESSIONS", "FILE"],
+        ["CN=Root,O=Corp", "root", "0011223344556677", "2027-01-02 03:04", "valid", "fresh", "12",
+         "/etc/ca.crt"],
+        ["CN=Sub", "intermediate", "8899aabbccddeeff", "2026-01-02 03:04", "expired",
+         "overdue: in grace until 2026-01-05 03:04", "0", "/etc/sub.crt"], [""],
+        ["LIST OF", "NUMBER", "THIS UPDATE", "NEXT UPDATE", "STATE", "REVOKED", "SESSIONS", "FILE"],
+        ["CN=Root,O=Corp", "1180591620717411303424", "2026-01-02 03:04", "-", "fresh", "3", "12",
+         "/etc/corp.crl"]]
+
+
+@pytest.mark.parametrize("state, effect, reason, shown", [
+    ("missing", "refused", "crl-missing", "missing: refused, crl-missing"),
+    ("overdue", "ignored", None, "overdue: ignored"),
+    ("fresh", "off", None, " valid  -  "),
+], ids=("refused", "ignored", "off"))
+def test_trust_says_what_a_list_is_worth(daemon, state, effect, reason, shown):
+    authority = {**TRUST["authorities"][0],
+                 "list": {"state": state, "effect": effect, "reason": reason}}
+    code, out, _ = ask(daemon({**TRUST, "authorities": [authority]}), "trust")
+    assert code == 0 and shown in out
+
+
+# ---- verify ----
+
+VERIFY = {
+    "schema": "tund.verify/1", "exit": 0, "accepted": True, "reason": "ok", "text": "",
+    "advice": "", "role": "device", "at": ago(0), "identity": "alice", "identity_kind": "cn",
+    "subject": "CN=alice", "issuer": "CN=Root", "serial": "1f", "chain": [
+        {"subject": "CN=alice", "serial": "1f", "kind": "leaf", "expires_at": ago(-86400 * 30.5),
+         "fingerprint": "00"},
+        {"subject": "CN=Root", "serial": "1", "kind": "root", "expires_at": ago(-86400 * 300.5),
+         "fingerprint": "01"}],
+    "expires_at": ago(-86400 * 30.5), "lists_until_at": ago(-86400 * 6.5),
+    "until_at": ago(-86400 * 6.5), "until_reason": "crl-expired", "routes": ["10.0.0.0/8"],
+    "blocks": [{"title": "staff", "kind": "access", "allow": ["10.0.0.0/8 any", "fd00::/8 any"],
+                "accept": ["10.1.0.0/16 tcp/22"], "routes": ["10.9.0.0/16"], "networks": [],
+                "addresses": []},
+               {"title": "berlin", "kind": "site", "allow": [], "accept": [], "routes": [],
+                "networks": ["10.20.0.0/16"], "addresses": ["10.99.0.2/32"]}],
+}
+
+
+def test_verify_sends_the_certificates_and_shows_the_verdict(daemon, directory):
+    gateway = daemon(VERIFY)
+    (directory / "all.pem").write_text("subject=alice\n" + PEM + CHAIN)
+    code, out, err = ask(gateway, "verify", directory / "all.pem")
+    assert gateway.requests == [{"command": "verify", "certificates": [PEM, CHAIN]}]
+    assert (code, err) == (0, "")
+    day = VERIFY["chain"][0]["expires_at"][:10]
+    far = VERIFY["chain"][1]["expires_at"][:10]
+    assert out == (
+        "accepted as a device: alice (cn)\n"
+        f"  until         {VERIFY['until_at'][:10]} (in 6 d 11 h), unless a revocation list is "
+        "renewed before\n"
+        f"  chain         CN=alice, leaf, serial 1f, until {day} (in 30 d)\n"
+        f"                CN=Root, root, serial 1, until {far} (in 300 d)\n"
+        "  routes        10.0.0.0/8\n"
+        'access "staff"\n'
+        "  may open      10.0.0.0/8 any\n"
+        "                fd00::/8 any\n"
+        "  may accept    10.1.0.0/16 tcp/22\n"
+        "  routes        10.9.0.0/16\n"
+        'site "berlin"\n'
+        "  networks      10.20.0.0/16\n"
+        "  address       10.99.0.2/32\n")
+
+
+def test_verify_says_why_not_and_what_to_do(daemon, directory):
+    (directory / "file").write_text(PEM)
+    refused = {**VERIFY, "exit": 1, "accepted": False, "reason": "issuer-unknown",
+               "text": "certificate \"CN=alice\" comes from nowhere", "advice": "load its CA",
+               "chain": [], "blocks": []}
+    assert ask(daemon(refused), "verify", directory / "file") == (1, (
+        "refused as a device: issuer-unknown: certificate \"CN=alice\" comes from nowhere\n"
+        "  advice        load its CA\n"
+        "  identity      alice (cn)\n"
+        "  subject       CN=alice\n"
+        "  issuer        CN=Root\n"
+        "  serial        1f\n"), "")
+
+
+@pytest.mark.parametrize("content, error", [
+    ("", "no certificate in it, neither PEM nor DER"),
+    ("KEY", "a private key is in it, so nothing was sent"),
+    ("PEM+KEY", "a private key is in it, so nothing was sent"),
+    ("-----BEGIN X509 CRL-----\nA\n-----END X509 CRL-----\n", 'a block "X509 CRL"'),
+    ("-----BEGIN CERTIFICATE-----\nMII", "a block in it does not end"),
+    (" " * 70000, "File too large"),
+    (None, "No such file"),
+], ids=("empty", "key", "both", "list", "cut", "long", "none"))
+def test_verify_sends_nothing_but_certificates(daemon, directory, content, error):
+    gateway = daemon(VERIFY)
+    if content is not None:
+        (directory / "file").write_text({"KEY": KEY, "PEM+KEY": PEM + KEY}.get(content, content))
+    code, out, err = ask(gateway, "verify", directory / "file")
+    assert (code, out) == (2, "")
+    assert error in err and err.count("\n") == 1
+    assert not gateway.requests
+
+
+# ---- watch ----
+
+
+def event(seq, name, **more):
+    return {"schema": "tund.watch/1", "seq": seq, "at": "2026-01-02T03:04:05Z", "event": name,
+            **more}
+
+
+def lines_of(*events):
+    return b"".join(json.dumps(one).encode() + b"\n" for one in events)
+
+
+SNAPSHOT = event(7, "snapshot", role="gateway", instance="hq", version="9.9", started_at=ago(7985),
+                 sessions=[session(2, "alice")])
+STORY = [
+    (event(8, "session-opened", session=session(3, "bob", role="site"), peer_address="192.0.2.9:4",
+           identity="bob", handshake_id="1a2b3c4d"),
+     "site session 3 bob opened from 192.0.2.9:4, address 10.99.0.2 fd99::2 (handshake 1a2b3c4d)"),
+    (event(9, "session-transport", session=session(3, "bob"), text="DTLS"),
+     "session 3 bob goes over DTLS"),
+    (event(10, "handshake-refused", identity="eve", peer_address="192.0.2.6:5", reason="no-access",
+           text="no block matches", handshake_id="00112233"),
+     "refused eve (192.0.2.6:5): no-access: no block matches (handshake 00112233)"),
+    (event(11, "handshake-refused", peer_address="192.0.2.6:5", reason="cert-missing"),
+     "refused 192.0.2.6:5: cert-missing"),
+    (event(12, "session-away", session=session(3, "bob"), reason="peer-timeout",
+           text="peer-timeout: silence"), "session 3 bob is away: peer-timeout: silence"),
+    (event(13, "session-back", session=session(3, "bob"), peer_address="192.0.2.9:5"),
+     "session 3 bob is back from 192.0.2.9:5, address 10.99.0.2 fd99::2"),
+    (event(14, "session-renewed", session=session(3, "bob"), peer_address="192.0.2.9:5"),
+     "session 3 bob has renewed its keys from 192.0.2.9:5"),
+    (event(15, "session-changed", session=session(3, "bob"), text="by a reload"),
+     "session 3 bob has other rights now: by a reload"),
+    (event(16, "session-closed", session=session(3, "bob"), reason="disconnected"),
+     "session 3 bob closed: disconnected"),
+    (event(17, "revoked", identity="bob", serial="1f", text="stolen"),
+     "denied bob, serial 1f: stolen"),
+    (event(18, "unrevoked", identity="bob", serial="1f"), "no longer denied: bob, serial 1f"),
+    (event(19, "trust-changed", generation=3, denials=1),
+     "trust has changed, 1 certificate denied here"),
+    (event(20, "reloaded", text="2 options changed"), "configuration reloaded: 2 options changed"),
+    (event(21, "site-up", site="berlin", networks=["10.20.0.0/16", "fd20::/48"]),
+     "site berlin is up: 10.20.0.0/16 fd20::/48"),
+    (event(22, "site-down", site="berlin", networks=["10.20.0.0/16"]),
+     "site berlin is down: 10.20.0.0/16"),
+    (event(99, "gap", missed=77),
+     "77 events were missed here: they came faster than they were taken"),
+    (event(100, "from-the-future", text="x"), "from-the-future: x"),
+    (event(101, "stopping"), "tund is stopping"),
+    (event(101, "stopped", exit=3), "tund has stopped"),
+]
+
+
+def test_watch_is_a_snapshot_and_then_a_line_an_event(daemon):
+    code, out, err = ask(daemon(lines_of(SNAPSHOT, *(one for one, _ in STORY))), "watch")
+    lines = out.splitlines()
+    assert (code, err) == (3, "")
+    # The daemon's start was two hours before this file was read.
+    assert re.fullmatch(r"gateway hq: running since \S+ \([23] h \d+ min\), 7 events so far", lines[0])
+    assert lines[1].split()[:2] == ["ID", "IDENTITY"] and lines[2].split()[:2] == ["2", "alice"]
+    assert lines[3] == "watching; Ctrl-C ends it"
+    assert lines[4:] == [f"2026-01-02 03:04  #{one['seq']}  {text}" for one, text in STORY]
+
+
+def test_watch_of_a_client(daemon):
+    tunnel = {"state": "up", "since_at": ago(7985), "gateway": "vpn:443", "transport": "dtls",
+              "gateway_address": "192.0.2.1:443", "inner_addresses": ["10.99.0.2"]}
+    reply = lines_of(
+        event(0, "snapshot", role="client", instance="laptop", started_at=ago(60), tunnel=tunnel),
+        event(1, "tunnel-connecting", identity="vpn:443", text="silence"),
+        event(2, "attempt-failed", identity="vpn:443", reason="full", text="refused: full"),
+        event(3, "tunnel-waiting", reason="full"), event(4, "tunnel-up", tunnel=tunnel),
+        event(5, "tunnel-transport", text="TLS"), event(6, "tunnel-renewed"),
+        event(7, "stopped", exit=3))
+    _, out, _ = ask(daemon(reply), "watch")
+    lines = out.splitlines()
+    assert lines[1].startswith("tunnel to vpn:443: up over dtls since ")
+    assert [line.split("  ", 2)[2] for line in lines[3:]] == [
+        "connecting to vpn:443: silence", "cannot connect to vpn:443: full: refused: full",
+        "not connected, waiting to try again: full",
+        "tunnel up to vpn:443 (192.0.2.1:443), address 10.99.0.2", "tunnel goes over TLS",
+        "tunnel has renewed its keys", "tund has stopped"]
+
+
+def test_watch_in_json_is_one_object_a_line(daemon):
+    events = [SNAPSHOT, *(one for one, _ in STORY)]
+    code, out, err = ask(daemon(lines_of(*events)), "-j", "watch")
+    assert (code, err) == (3, "")
+    assert [json.loads(line) for line in out.splitlines()] == events
+
+
+@pytest.mark.parametrize("rest, status, error", [
+    (b"", 3, "tund has closed the connection"),
+    (b'{"schema": "tund.watch/1", "seq"', 3, "tund has closed the connection"),
+    (b"\x1b[2J\n", 3, "cannot be understood"),
+    (b'{"seq": 8}\n', 3, "cannot be understood"),
+    (b'{"schema": "tund.watch/1", "exit": 9}\n', 3, "cannot be understood"),
+    (b'{"schema": "tund.error/1", "exit": 5, "error": "no more"}\n', 5, "no more"),
+], ids=("end", "cut", "junk", "no schema", "no exit", "error"))
+def test_watch_ends_with_what_went_wrong(daemon, rest, status, error):
+    gateway = daemon(lines_of(SNAPSHOT) + rest)
+    code, out, err = ask(gateway, "watch")
+    assert code == status and error in err and err.count("\n") == 1
+    assert out.splitlines()[0].startswith("gateway hq")
+    code, out, err = ask(gateway, "-j", "watch")
+    assert (code, err) == (status, "")
+    assert error in json.loads(out.splitlines()[-1])["error"]
+
+
+def test_watch_that_may_not_is_said_once(daemon):
+    reply = {"schema": "tund.error/1", "exit": 5, "error": "not permitted"}
+    assert ask(daemon(reply), "watch") == (5, "", "tunctl: not permitted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_shows_each_event_at_once_and_ends_cleanly(daemon, number):
+    """Also one that comes in pieces."""
+    pieces = [lines_of(SNAPSHOT)[:50], lines_of(SNAPSHOT)[50:] + lines_of(STORY[0][0])[:20],
+              lines_of(STORY[0][0])[20:]]
+
+    def tell(peer):
+        for piece in pieces:
+            peer.sendall(piece)
+            time.sleep(0.1)
+        peer.recv(1)
+
+    watch = subprocess.Popen([TUNCTL, "-s", daemon(act=tell).path, "-j", "watch"],
+                             stdout=subprocess.PIPE)
+    assert json.loads(watch.stdout.readline()) == SNAPSHOT
+    assert json.loads(watch.stdout.readline()) == STORY[0][0]
+    watch.send_signal(number)
+    assert watch.communicate(timeout=10)[0] == b""
+    assert watch.returncode == 0
+
+
+# ---- metrics ----
+
+METRICS = {"schema": "tund.metrics/1", "exit": 0, "metrics": [
+    {"name": "tund_sessions", "type": "gauge", "help": "Sessions.",
+     "samples": [{"labels": {"state": "open", "role": "device"}, "value": 3}]},
+    {"name": "tund_drops_total", "type": "counter", "help": "Drops.", "samples": [
+        {"labels": {"reason": "no-access"}, "value": 0}]}]}
+
+
+def test_metrics_are_prometheus_text(daemon):
+    assert ask(daemon(METRICS), "metrics") == (0, (
+        "# HELP tund_sessions Sessions.\n# TYPE tund_sessions gauge\n"
+        'tund_sessions{state="open",role="device"} 3\n'
+        "# HELP tund_drops_total Drops.\n# TYPE tund_drops_total counter\n"
+        'tund_drops_total{reason="no-access"} 0\n'), "")
+
+
+# ---- a certificate's file ----
 
 
 def test_only_the_first_certificate_of_a_file_is_sent(daemon, directory):
@@ -339,7 +622,9 @@ def test_a_file_without_a_certificate_is_not_sent(daemon, directory, content, er
 
 
 @pytest.mark.parametrize("arguments, error", [
-    (["reload"], "`reload` is not built yet"),
+    (["reload", "--dry-run"], "`reload --dry-run` is not built yet"),
+    (["reload", "--confirm", "60"], "`reload --confirm` is not built yet"),
+    (["confirm"], "`confirm` is not built yet"),
     (["doctor", "-j"], "`doctor` is not built yet"),
     (["access", "test", "a -> b tcp/1"], "`access` is not built yet"),
     (["frobnicate"], "there is no command `frobnicate`"),
@@ -359,6 +644,13 @@ def test_a_file_without_a_certificate_is_not_sent(daemon, directory, content, er
     (["revoke", "a", "b"], "usage: tunctl revoke"),
     (["unrevoke", "alice", "--reason", "x"], "usage: tunctl unrevoke"),
     (["sessions", "--serial", "1"], "usage: tunctl sessions"),
+    (["verify"], "usage: tunctl verify FILE"),
+    (["verify", "a", "b"], "usage: tunctl verify FILE"),
+    (["verify", "a", "--at", "2027-01-01"], "unrecognized option"),
+    (["verify", "a", "--as", "gateway"], "unrecognized option"),
+    (["trust", "all"], "usage: tunctl trust"),
+    (["watch", "1"], "usage: tunctl watch"),
+    (["metrics", "--reason", "x"], "usage: tunctl metrics"),
     (["--frob"], "unrecognized option"),
     (["-i"], "requires an argument"),
     (["disconnect", b"\xff"], "not UTF-8"),
@@ -378,7 +670,8 @@ def test_help_and_version():
     usage = tunctl("--help")
     assert usage.returncode == 0
     assert b"revoke NAME" in usage.stdout
-    assert b"reload" not in usage.stdout
+    assert b"verify FILE" in usage.stdout
+    assert b"doctor" not in usage.stdout
     assert tunctl("--version").stdout.startswith(b"tunctl ")
 
 
@@ -559,26 +852,64 @@ WILD = "al\x1b[2J\x1b]0;owned\x07ice\r\n\u009b31m\u202e\x7f\t\u00eb\\"
     (["revoked"], {"schema": "tund.revoked/1", "exit": 0, "revoked": [
         {**dict.fromkeys(DENIED, WILD), "reason": WILD, "denied_at": WILD}]}),
     (["status"], {"schema": "tund.error/1", "exit": 0, "error": WILD}),
+    (["trust"], {**TRUST, "warnings": [WILD], "crl_policy": WILD,
+                 "authorities": [{**dict.fromkeys(TRUST["authorities"][0], WILD),
+                                  "list": dict.fromkeys(TRUST["authorities"][0]["list"], WILD)}],
+                 "lists": [dict.fromkeys(TRUST["lists"][0], WILD)]}),
+    (["metrics"], {**METRICS, "metrics": [
+        {"name": "a", "type": "gauge", "help": WILD, "samples": []},
+        {"name": "b", "type": "gauge", "help": "", "samples": [
+            {"labels": {"x": WILD}, "value": 1}]}]}),
+    (["verify", "CERTIFICATE"], {
+        **VERIFY, **{key: WILD for key in VERIFY if isinstance(VERIFY[key], str)},
+        "schema": "tund.verify/1", "routes": [WILD], "chain": [
+            dict.fromkeys(VERIFY["chain"][0], WILD)], "blocks": [
+            {"title": WILD, "kind": WILD, **{key: [WILD] for key in (
+                "allow", "accept", "routes", "networks", "addresses")}}]}),
+    (["watch"], (*({**dict.fromkeys(one, WILD), "schema": "x", "event": one["event"],
+                  "session": session(1, WILD, role=WILD, inner_addresses=[WILD]),
+                  "tunnel": {"state": WILD, "gateway": WILD, "transport": WILD}}
+                 for one in [SNAPSHOT, *(one for one, _ in STORY[:-1])]),)),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_wild_names_stay_tame(daemon, arguments, reply):
-    done = tunctl("-s", daemon(reply).path, *arguments)
+def test_wild_names_stay_tame(daemon, directory, arguments, reply):
+    (directory / "file").write_text(PEM)
+    if isinstance(reply, tuple):
+        reply = lines_of(*reply, event(1, "stopped", exit=0))
+    done = tunctl("-s", daemon(reply).path, *(
+        directory / "file" if word == "CERTIFICATE" else word for word in arguments))
     assert done.returncode == 0, done.stderr
     for line in (done.stdout + done.stderr).split(b"\n"):
         assert all(0x20 <= byte < 0x7f for byte in line), line
     assert b"\\x1b[2J" in done.stdout + done.stderr
-    assert b"\\x7f\\x09\\xc3\\xab\\" in done.stdout + done.stderr
+    assert re.search(rb"\\x7f\\+x09\\+xc3\\+xab\\", done.stdout + done.stderr)
 
 
-@pytest.mark.parametrize("command", ["status", "sessions", "revoked"])
+@pytest.mark.parametrize("command", ["status", "sessions", "revoked", "trust", "metrics"])
 @pytest.mark.parametrize("junk", [None, 1, "x", [], [1, None, "x", [], {}], {}, {"a": [1]}, -1, 1.5, True],
                          ids=str)
 def test_members_of_the_wrong_kind_do_no_harm(daemon, command, junk):
     for role in ("client", "gateway"):
-        reply = {key: junk for key in {**CLIENT, **GATEWAY, "revoked": 0, "sessions": 0}}
+        reply = {key: junk for key in {**CLIENT, **GATEWAY, **TRUST, **METRICS, "revoked": 0,
+                                       "sessions": 0}}
         reply.update(schema="tund.x/1", exit=0, role=role)
         done = tunctl("-s", daemon(reply, name=f"{role}.sock").path, command)
         assert done.returncode == 0, done.stderr
-        assert done.stdout
+        assert done.stdout or command == "metrics"
+
+
+@pytest.mark.parametrize("junk", [None, 1, "x", [], [1, None, "x", [], {}], {}, -1, 1.5, True],
+                         ids=str)
+def test_members_of_the_wrong_kind_do_no_harm_to_verify_and_watch(daemon, directory, junk):
+    (directory / "file").write_text(PEM)
+    reply = {**dict.fromkeys(VERIFY, junk), "schema": "tund.verify/1", "exit": 0}
+    done = tunctl("-s", daemon(reply, name="verify.sock").path, "verify", directory / "file")
+    assert done.returncode == 0 and done.stdout
+    events = [{**dict.fromkeys(one, junk), "schema": "tund.watch/1", "event": one["event"],
+               "session": junk, "tunnel": junk} for one in [SNAPSHOT, *(one for one, _ in STORY)]]
+    events[-1]["exit"] = 3
+    done = tunctl("-s", daemon(lines_of(*events), name="watch.sock").path, "watch")
+    assert (done.returncode, done.stderr) == (3, b"")
+    assert len(done.stdout.splitlines()) >= len(events)
 
 
 # ---- which daemon ----

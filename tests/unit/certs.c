@@ -394,7 +394,6 @@ X509_CRL *certs_make_list(const struct certs_list_spec *spec, const struct certs
 	for (int i = 0; i < CERTS_ENTRY_MAX && spec->entries[i].serial; i++)
 		add_entry(crl, &spec->entries[i], spec, now);
 	add_list_extensions(crl, spec);
-	X509_CRL_sort(crl);
 	must(X509_CRL_sign(crl, issuer->key, find_digest(issuer->key, spec->digest)) > 0,
 	     "a list's signature");
 	if (spec->spoil) {

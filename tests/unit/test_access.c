@@ -1,4 +1,5 @@
-/* data/access: which packets a list of rules lets pass. The device is 10.99.0.7 and fd00::7. */
+/* data/access: which packets a list of rules lets pass. The device is 10.99.0.7 and fd00::7; behind it
+ * are 10.20.0.0/16 and fd20::/48. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,18 +173,28 @@ static struct access *make_access(const char *allow, const char *accept)
 	return access;
 }
 
+static const char *const owns[] = {DEVICE, DEVICE6, "10.20.0.0/16", "fd20::/48"};
+
 static bool ask(const struct access *access, enum access_direction direction,
 		const struct packet_spec *spec)
 {
 	uint8_t bytes[PACKET_MAX] = {0}, *exact;
 	size_t len = put_packet(bytes, spec);
 	struct ip_view view;
+	struct prefix_list own = {0};
 	bool passes;
 
+	for (size_t i = 0; i < sizeof(owns) / sizeof(*owns); i++) {
+		struct prefix prefix;
+
+		assert_true(prefix_parse(owns[i], &prefix, NULL));
+		prefix_list_add(&own, &prefix);
+	}
 	exact = malloc(len);
 	memcpy(exact, bytes, len);
 	assert_int_equal(ip_read(exact, len, &view), IP_OK);
-	passes = access_allows(access, direction, exact, &view);
+	passes = access_allows(access, direction, &own, exact, &view);
+	prefix_list_done(&own);
 	free(exact);
 	return passes;
 }
@@ -388,6 +399,42 @@ static const struct row rows[] = {
 	 IN,
 	 {DEVICE, SERVER, ICMP, 3, 0, 0, 0, 0, SERVER, DEVICE, UDP, 5000, 161},
 	 false},
+	{"by a router behind the device, about what was for its host",
+	 "",
+	 SSH,
+	 IN,
+	 {"10.20.0.1", SERVER, ICMP, 3, 0, 0, 0, 0, SERVER, "10.20.7.9", TCP, 5000, 22},
+	 true},
+	{"by a router behind the device, about another port",
+	 "",
+	 SSH,
+	 IN,
+	 {"10.20.0.1", SERVER, ICMP, 3, 0, 0, 0, 0, SERVER, "10.20.7.9", TCP, 5000, 23},
+	 false},
+	{"by a router behind the device, about a host that is not",
+	 "",
+	 SSH,
+	 IN,
+	 {"10.20.0.1", SERVER, ICMP, 3, 0, 0, 0, 0, SERVER, "10.21.0.1", TCP, 5000, 22},
+	 false},
+	{"to a host behind the device, about its packet",
+	 HTTPS,
+	 "",
+	 OUT,
+	 {ROUTER, "10.20.7.9", ICMP, 3, 0, 0, 0, 0, "10.20.7.9", SERVER, TCP, 5000, 443},
+	 true},
+	{"to a host behind the device, about another's packet",
+	 HTTPS,
+	 "",
+	 OUT,
+	 {ROUTER, "10.20.7.9", ICMP, 3, 0, 0, 0, 0, "10.20.7.8", SERVER, TCP, 5000, 443},
+	 false},
+	{"IPv6 too big by a router behind the device",
+	 "",
+	 "fd10::/32 tcp/22",
+	 IN,
+	 {"fd20::1", SERVER6, ICMP6, 2, 0, 0, 0, 0, SERVER6, "fd20::1:9", TCP, 5000, 22},
+	 true},
 	{"an error that quotes nothing", ANY, "", OUT, {SERVER, DEVICE, ICMP, 3}, false},
 	{"a quotation cut short",
 	 HTTPS,
@@ -523,12 +570,71 @@ static void test_everything(void **state)
 	access_free(access);
 }
 
+/* What passes counts, not how or in which order it is written. */
+static void test_equal(void **state)
+{
+	static const struct {
+		const char *name, *allow, *accept, *other_allow, *other_accept;
+		bool equal;
+	} pairs[] = {
+		{"both empty", "", "", "", "", true},
+		{"the same", HTTPS, DNS, HTTPS, DNS, true},
+		{"more", HTTPS, "", HTTPS, DNS, false},
+		{"less", HTTPS, DNS, HTTPS, "", false},
+		{"the other way round", HTTPS, "", "", HTTPS, false},
+		{"another port", "10.1.0.0/16 tcp/443", "", "10.1.0.0/16 tcp/444", "", false},
+		{"a wider range", "10.1.0.0/16 tcp/1-3", "", "10.1.0.0/16 tcp/1-4", "", false},
+		{"another protocol", "10.1.0.0/16 tcp/443", "", "10.1.0.0/16 udp/443", "", false},
+		{"any protocol", "10.1.0.0/16 tcp", "", "10.1.0.0/16 any", "", false},
+		{"any port", "10.1.0.0/16 tcp/1-65535", "", "10.1.0.0/16 tcp", "", false},
+		{"another length", "10.0.0.0/8 any", "", "10.0.0.0/9 any", "", false},
+		{"another order of ports", "10.1.0.0/16 tcp/22,443", "", "10.1.0.0/16 tcp/443,22",
+		 "", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		struct access *a = make_access(pairs[i].allow, pairs[i].accept);
+		struct access *b = make_access(pairs[i].other_allow, pairs[i].other_accept);
+
+		if (access_equal(a, b) != pairs[i].equal || access_equal(b, a) != pairs[i].equal)
+			fail_msg("%s", pairs[i].name);
+		access_free(a);
+		access_free(b);
+	}
+}
+
+static void test_equal_everything(void **state)
+{
+	struct access *everything = access_everything(), *nothing = make_access("", "");
+
+	(void)state;
+	assert_true(access_equal(everything, everything));
+	assert_false(access_equal(everything, nothing));
+	access_free(everything);
+	access_free(nothing);
+}
+
+static void test_owners(void **state)
+{
+	struct packet_spec https = {DEVICE, SERVER, TCP, 5000, 443, SYN};
+	struct access *access = make_access(HTTPS, ""), *other = access_ref(access);
+
+	(void)state;
+	access_free(access);
+	assert_true(ask(other, IN, &https));
+	access_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_union),
 		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_equal_everything),
+		cmocka_unit_test(test_owners),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

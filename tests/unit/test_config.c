@@ -14,6 +14,7 @@
 
 #include <netinet/in.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "config/config.h"
@@ -27,8 +28,12 @@
 #define GATEWAY		 "gateway { pool = \"10.99.0.0/16\" }\n"
 #define IN_GATEWAY(more) "gateway {\n pool = \"10.99.0.0/16\"\n " more "\n}\n" REST
 #define IN_CLIENT(more)	 "client {\n gateway = \"vpn.corp.example\"\n " more "\n}\n" REST
-#define KEY_BODY	 "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEH"
-#define KEY_PEM		 "-----BEGIN PRIVATE KEY-----\n" KEY_BODY "\n-----END PRIVATE KEY-----"
+#define SITE(more)	 "site b {\n match = 'cn=b'\n " more " }\n" GATEWAY REST
+#define SITE6(more)                                                                                \
+	"site b {\n match = 'cn=b'\n " more " }\n"                                                 \
+	"gateway { pool = {'10.99.0.0/16', 'fd99::/64'} }\n" REST
+#define KEY_BODY "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEH"
+#define KEY_PEM	 "-----BEGIN PRIVATE KEY-----\n" KEY_BODY "\n-----END PRIVATE KEY-----"
 
 #define LABEL_63   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define LABEL_60   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -90,8 +95,7 @@ static const struct problem_case {
 	{IN_CLIENT("full-tunnel = true routes = '10.0.0.0/8'"), {NULL}},
 	{IN_CLIENT("full-tunnel = false routes = ignore"), {NULL}},
 	{"access a { match = 'cn=x' }\n" IN_CLIENT(""), {"1: access.a is for a gateway"}},
-	{"site a { match = 'cn=x' }\n" IN_CLIENT(""),
-	 {"1: site.a is for a gateway", "1: site \"a\" is not built yet; leave it out"}},
+	{"site a { match = 'cn=x' }\n" IN_CLIENT(""), {"1: site.a is for a gateway"}},
 	{"limits {\n handshakes = 3\n handshake-timeout = 3s\n}\n" IN_CLIENT(""),
 	 {"2: limits.handshakes is for a gateway"}},
 	{"trust {\n ca = a\n peer-name = x }\n" GATEWAY IDENTITY,
@@ -188,6 +192,50 @@ static const struct problem_case {
 	{IN_GATEWAY("dpd = 3650d"), {NULL}},
 	{IN_GATEWAY("dpd = 3651d"), {"3: gateway.dpd: \"3651d\" is out of range"}},
 	{IN_GATEWAY("dpd = 999999999d"), {"3: gateway.dpd: \"999999999d\" is out of range"}},
+	/* what would overflow 32 bits, 64 bits, and their products */
+	{IN_GATEWAY("dpd = 4294967297s"), {"3: gateway.dpd: \"4294967297s\" is out of range"}},
+	{IN_GATEWAY("dpd = 18446744073709551617s"),
+	 {"3: gateway.dpd: \"18446744073709551617s\" is"}},
+	{IN_GATEWAY("dpd = 213503982334602d"), {"3: gateway.dpd: \"213503982334602d\" is out of"}},
+	{IN_GATEWAY("dpd = -1s"), {"3: gateway.dpd: \"-1s\" is not a duration"}},
+	{IN_GATEWAY("dpd = '+1s'"), {"3: gateway.dpd: \"+1s\" is not a duration"}},
+	{IN_GATEWAY("dpd = '1.5s'"), {"3: gateway.dpd: \"1.5s\" is not a duration"}},
+	{IN_GATEWAY("dpd = 100ms"), {"3: gateway.dpd: \"100ms\" is not a duration"}},
+	{IN_GATEWAY("dpd = 1S"), {"3: gateway.dpd: \"1S\" is not a duration"}},
+	{IN_GATEWAY("dpd = ' 1s'"), {"3: gateway.dpd: \" 1s\" is not a duration"}},
+	{IN_GATEWAY("dpd = '1 s'"), {"3: gateway.dpd: \"1 s\" is not a duration"}},
+	{IN_GATEWAY("dpd = 0s"), {NULL}},
+	{IN_GATEWAY("dpd = 00"), {"3: gateway.dpd: \"00\" is not a duration"}},
+	{IN_GATEWAY("max-sessions = 4294967297"),
+	 {"3: gateway.max-sessions: \"4294967297\" is out of range; write 1 to 1000000"}},
+	{IN_GATEWAY("max-sessions = 18446744073709551617"),
+	 {"3: gateway.max-sessions: \"18446744073709551617\" is out of range"}},
+	{IN_GATEWAY("max-sessions = 1e3"), {"3: gateway.max-sessions: \"1e3\" is not a number"}},
+	{IN_GATEWAY("max-sessions = '10 000'"), {"3: gateway.max-sessions: \"10 000\" is not"}},
+	{IN_GATEWAY("mtu = 4294967296"), {"3: gateway.mtu: \"4294967296\" is no MTU"}},
+	{IN_GATEWAY("mtu = -1400"), {"3: gateway.mtu: \"-1400\" is no MTU"}},
+	{IN_GATEWAY("mtu = 1400.0"), {"3: gateway.mtu: \"1400.0\" is no MTU"}},
+	{"renew { before = '4294967329%' }\n" GATEWAY REST,
+	 {"1: renew.before: \"4294967329%\" is out of range"}},
+	{"renew { before = '-1%' }\n" GATEWAY REST, {"1: renew.before: \"-1%\" is not a percent"}},
+	{IN_GATEWAY("listen = '0.0.0.0:4294967739'"),
+	 {"3: gateway.listen: \"0.0.0.0:4294967739\""}},
+	{IN_GATEWAY("listen = '0.0.0.0:-443'"), {"3: gateway.listen: \"0.0.0.0:-443\""}},
+	{IN_GATEWAY("listen = 'https://0.0.0.0'"), {"3: gateway.listen: \"https://0.0.0.0\""}},
+	{IN_GATEWAY("listen = '[::ffff:192.0.2.1]:443'"), {NULL}},
+	{IN_GATEWAY("routes = '10.0.0.0/-8'"), {"3: gateway.routes: \"10.0.0.0/-8\" is no prefix"}},
+	{IN_GATEWAY("routes = '10.0.0.0/08'"), {"3: gateway.routes: \"10.0.0.0/08\" is no prefix"}},
+	{IN_GATEWAY("routes = '10.0.0.0/4294967304'"),
+	 {"3: gateway.routes: \"10.0.0.0/4294967304\""}},
+	{IN_GATEWAY("routes = '10.0.0.0/255.0.0.0'"),
+	 {"3: gateway.routes: \"10.0.0.0/255.0.0.0\""}},
+	{IN_GATEWAY("routes = '010.0.0.0/8'"), {"3: gateway.routes: \"010.0.0.0/8\" is no prefix"}},
+	{IN_GATEWAY("routes = '10.0/16'"), {"3: gateway.routes: \"10.0/16\" is no prefix"}},
+	{IN_GATEWAY("routes = ''"), {"3: gateway.routes: \"\" is no prefix"}},
+	{IN_GATEWAY("routes = 'fd00::1/8'"),
+	 {"3: gateway.routes: \"fd00::1/8\" has host bits set; write \"fd00::/8\""}},
+	{IN_GATEWAY("routes = 'fd00::/129'"), {"3: gateway.routes: \"fd00::/129\" is no prefix"}},
+	{IN_GATEWAY("routes = 'fe80::1%eth0/64'"), {"3: gateway.routes: \"fe80::1%eth0/64\""}},
 	{"limits { handshake-timeout = 0 }\n" GATEWAY REST,
 	 {"1: limits.handshake-timeout: \"0\" is out of range; write 1s to 300s"}},
 	{IN_CLIENT("full-tunnel = maybe"), {"3: client.full-tunnel: \"maybe\" is neither"}},
@@ -203,6 +251,15 @@ static const struct problem_case {
 	  "3: client.gateway: \"10.0.0.300\" is no gateway", "3: client.gateway: \"a:0\" is no"}},
 	{"trust { ca = a peer-name = 'a_b' }\nclient { gateway = x }\n" IDENTITY,
 	 {"1: trust.peer-name: \"a_b\" is neither"}},
+	{"state { directory = '~/tund' }\n" GATEWAY REST,
+	 {"1: state.directory: \"~/tund\" begins with ~, which only a shell replaces"}},
+	{"trust {\n ca = {'a', '~/ca.crt'}\n crl = '~x/crl' }\n" GATEWAY IDENTITY,
+	 {"2: trust.ca: \"~/ca.crt\" begins with ~", "3: trust.crl: \"~x/crl\" begins with ~"}},
+	{"identity {\n certificate = '~/a.crt'\n key = '~/a.key'\n passphrase-file = "
+	 "'~'\n}\n" GATEWAY TRUST,
+	 {"2: identity.certificate: \"~/a.crt\" begins with ~",
+	  "3: identity.key: \"~/a.key\" begins with ~",
+	  "4: identity.passphrase-file: \"~\" begins with ~"}},
 	{"trust { ca = {'', 'http://x', 'ldap://x'} }\n" GATEWAY IDENTITY,
 	 {"1: trust.ca: \"\" is no path", "1: trust.ca: \"http://x\" is a URL",
 	  "1: trust.ca: \"ldap://x\" is a URL"}},
@@ -275,17 +332,117 @@ static const struct problem_case {
 	{IN_CLIENT("proxy = 'http://x:1'"), {"3: client.proxy is not built yet"}},
 	{IN_CLIENT("fail-closed = true"), {"3: client.fail-closed = true is not built yet"}},
 	{IN_CLIENT("dns = resolvconf"), {"3: client.dns = \"resolvconf\" is not built yet"}},
-	{"\nsite berlin {\n match = 'dns:b' address = 10.99.0.2 networks = 10.20.0.0/16\n"
+
+	/* sites */
+	{"site berlin {\n match = 'dns:b' address = 10.99.0.2 networks = 10.20.0.0/16\n"
 	 " allow = '10.0.0.0/8 any' accept = '10.0.0.0/8 any' }\n" GATEWAY REST,
-	 {"2: site \"berlin\" is not built yet; leave it out"}},
-	{"site berlin {\n match = 'dns:b'\n address = 10.99.0.0/24 }\n" GATEWAY REST,
-	 {"1: site \"berlin\" is not built yet", "3: site.berlin.address: \"10.99.0.0/24\" is no"}},
+	 {NULL}},
+	{"site berlin {\n match = 'dns:b' }\n" GATEWAY REST, {NULL}},
+	{"site berlin {\n networks = '10.20.0.0/16' }\n" GATEWAY REST,
+	 {"1: site.berlin.match is missing or empty"}},
+	{SITE("address = 10.99.0.0/24"), {"3: site.b.address: \"10.99.0.0/24\" is no address"}},
+	{SITE("networks = '10.20.0.1/16'"),
+	 {"3: site.b.networks: \"10.20.0.1/16\" has host bits set; write \"10.20.0.0/16\""}},
+	{SITE("networks = {'10.20.0.0/16', '10.20.4.0/24'}"),
+	 {"3: site.b.networks: 10.20.4.0/24 overlaps 10.20.0.0/16 of site \"b\" (line 1)"}},
+	{"site a {\n match = 'cn=a' networks = {'10.20.4.0/24', '10.30.0.0/16'} }\n"
+	 "site b {\n match = 'cn=b'\n networks = {'10.21.0.0/16', '10.20.0.0/16'} }\n" GATEWAY REST,
+	 {"5: site.b.networks: 10.20.0.0/16 overlaps 10.20.4.0/24 of site \"a\" (line 1)"}},
+	{SITE("networks = '10.99.0.0/16'"),
+	 {"3: site.b.networks: 10.99.0.0/16 overlaps gateway.pool 10.99.0.0/16"}},
+	{SITE("networks = '10.99.7.0/24'"),
+	 {"3: site.b.networks: 10.99.7.0/24 overlaps gateway.pool"}},
+	{SITE("networks = '10.0.0.0/8'"), {"3: site.b.networks: 10.0.0.0/8 overlaps gateway.pool"}},
+	{SITE("networks = 'fd20::/48'"),
+	 {"3: site.b.networks: fd20::/48 is IPv6 and gateway.pool has none"}},
+	{SITE("networks = '0.0.0.0/0'"),
+	 {"3: site.b.networks: 0.0.0.0/0 holds addresses that no site's hosts can have",
+	  "3: site.b.networks: 0.0.0.0/0 overlaps gateway.pool"}},
+	{SITE("networks = '224.0.0.0/4'"), {"3: site.b.networks: 224.0.0.0/4 holds addresses"}},
+	{SITE("networks = '127.0.0.0/8'"), {"3: site.b.networks: 127.0.0.0/8 holds addresses"}},
+	{SITE("networks = '169.254.1.0/24'"), {"3: site.b.networks: 169.254.1.0/24 holds"}},
+	{SITE("networks = '128.0.0.0/1'"), {"3: site.b.networks: 128.0.0.0/1 holds addresses"}},
+	{SITE6("networks = '::/0'"),
+	 {"3: site.b.networks: ::/0 holds addresses", "3: site.b.networks: ::/0 overlaps"}},
+	{SITE6("networks = 'fe80::/64'"), {"3: site.b.networks: fe80::/64 holds addresses"}},
+	{SITE6("networks = 'ff05::/16'"), {"3: site.b.networks: ff05::/16 holds addresses"}},
+	{SITE6("networks = '::/64'"), {"3: site.b.networks: ::/64 holds addresses"}},
+	{SITE6("networks = {'2001:db8:1::/48', 'fd20::/48'}"), {NULL}},
+	{"site b {\n match = 'cn=b'\n networks = '192.0.2.0/24' }\n"
+	 "gateway { pool = '10.99.0.0/16' listen = '192.0.2.1' }\n" REST,
+	 {"3: site.b.networks: 192.0.2.0/24 holds the address of gateway.listen"}},
+	{"site b {\n match = 'cn=b'\n address = '192.0.2.1' }\n"
+	 "gateway { pool = '10.99.0.0/16' listen = '192.0.2.1' }\n" REST,
+	 {"3: site.b.address: 192.0.2.1 holds the address of gateway.listen"}},
+	{SITE("address = '10.99.0.1'"), {"3: site.b.address: 10.99.0.1 is the gateway's own"}},
+	{SITE("address = '10.99.0.0'"), {"3: site.b.address: 10.99.0.0 is the network's"}},
+	{SITE("address = '10.99.255.255'"), {"3: site.b.address: 10.99.255.255 is for broadcasts"}},
+	{SITE("address = '10.99.255.254'"), {NULL}},
+	{SITE6("address = {'fd99::1', 'fd99::'}"),
+	 {"3: site.b.address: fd99::1 is the gateway's own",
+	  "3: site.b.address: fd99:: is the network's",
+	  "3: site.b.address: fd99:: is the second of IPv6"}},
+	{SITE6("address = 'fd99::ffff:ffff:ffff:ffff'"), {NULL}},
+	{SITE6("address = {'10.99.0.2', 'fd99::2'}"), {NULL}},
+	{SITE("address = 'fd99::2'"),
+	 {"3: site.b.address: fd99::2 is IPv6 and gateway.pool has none"}},
+	{SITE("address = {'10.99.0.2', '10.99.0.3'}"),
+	 {"3: site.b.address: 10.99.0.3 is the second of IPv4"}},
+	/* outside the pool, it is routed for itself */
+	{SITE("address = '10.98.0.2'"), {NULL}},
+	{SITE("address = '10.20.0.2' networks = '10.20.0.0/16'"),
+	 {"3: site.b.address: 10.20.0.2 is in the networks of site \"b\" (line 1)"}},
+	{"site a {\n match = 'cn=a' address = 10.99.0.2 }\n"
+	 "site b {\n match = 'cn=b'\n address = 10.99.0.2 networks = '10.30.0.0/16' }\n" GATEWAY
+		 REST,
+	 {"5: site.b.address: 10.99.0.2 is also that of site \"a\" (line 1); take another"}},
+	{"site a {\n match = 'cn=a'\n address = 10.30.0.2 }\n"
+	 "site b {\n match = 'cn=b' networks = '10.30.0.0/16' }\n" GATEWAY REST,
+	 {"3: site.a.address: 10.30.0.2 is in the networks of site \"b\" (line 4)"}},
 
 	/* a problem of the grammar does not hide those of values, unless the file is broken */
 	{"log {\n levle = info\n level = loud }\n" GATEWAY REST,
 	 {"2: unknown option \"levle\"", "3: log.level: \"loud\""}},
 	{"log {\n level = loud\n" GATEWAY REST, {"3: \"gateway\" begins before log"}},
 };
+
+/* As many networks as may be, and one more. */
+static void test_many_networks(void **state)
+{
+	static const struct {
+		unsigned sites, networks;
+		const char *says;
+	} rows[] = {
+		{1, CONFIG_SITE_NETWORKS_MAX, NULL},
+		{1, CONFIG_SITE_NETWORKS_MAX + 1, "more than 100 networks"},
+		{15, CONFIG_SITE_NETWORKS_MAX, NULL},
+		{16, CONFIG_SITE_NETWORKS_MAX, "more than 1500 networks together"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct config_problems problems = {0};
+		struct buf text = {0};
+		struct config *config;
+
+		for (unsigned s = 0; s < rows[i].sites; s++) {
+			buf_print(&text, "site s%u {\n match = 'cn=%u' networks = {", s, s);
+			for (unsigned n = 0; n < rows[i].networks; n++)
+				buf_print(&text, "%s'10.%u.%u.0/24'", n ? ", " : "", s, n);
+			buf_print(&text, "} }\n");
+		}
+		buf_print(&text, GATEWAY REST);
+		config =
+			load_text("/etc/tund/x.conf", (char *)text.data, text.len, true, &problems);
+		assert_int_equal(config != NULL, rows[i].says == NULL);
+		if (rows[i].says)
+			assert_true(problems.count == 1 &&
+				    strstr(problems.items[0].text, rows[i].says));
+		config_problems_done(&problems);
+		config_free(config);
+		buf_done(&text);
+	}
+}
 
 static bool as_expected(const struct problem_case *row, const struct config_problems *problems)
 {
@@ -962,13 +1119,21 @@ static void test_key_is_nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_problems),       cmocka_unit_test(test_gateway_defaults),
-		cmocka_unit_test(test_gateway_values), cmocka_unit_test(test_client_values),
-		cmocka_unit_test(test_peer_name),      cmocka_unit_test(test_line),
-		cmocka_unit_test(test_instance),       cmocka_unit_test(test_cut_off),
-		cmocka_unit_test(test_changed_byte),   cmocka_unit_test(test_blank),
-		cmocka_unit_test(test_file),	       cmocka_unit_test(test_zero_byte),
-		cmocka_unit_test(test_relative_path),  cmocka_unit_test(test_key_in_place),
+		cmocka_unit_test(test_problems),
+		cmocka_unit_test(test_many_networks),
+		cmocka_unit_test(test_gateway_defaults),
+		cmocka_unit_test(test_gateway_values),
+		cmocka_unit_test(test_client_values),
+		cmocka_unit_test(test_peer_name),
+		cmocka_unit_test(test_line),
+		cmocka_unit_test(test_instance),
+		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_changed_byte),
+		cmocka_unit_test(test_blank),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_zero_byte),
+		cmocka_unit_test(test_relative_path),
+		cmocka_unit_test(test_key_in_place),
 		cmocka_unit_test(test_key_is_nowhere),
 	};
 

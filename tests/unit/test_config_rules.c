@@ -48,6 +48,12 @@ static const struct rule_case {
 	{"any", NULL, "an address and a protocol"},
 	{"10.0.0.0/8 tcp/22, 443", NULL, "no blanks between ports"},
 	{"10.10.1.0/16 tcp/22", NULL, "write \"10.10.0.0/16 tcp/22\""},
+	{"10.0.0.1/8 tcp/\x9b"
+	 "2J",
+	 NULL, "write \"10.0.0.0/8 tcp/\\x9b2J\""},
+	{"\xb6 tcp/22", NULL, "\"\\xb6\" is not an address"},
+	{"10.0.0.0/8 \xb6", NULL, "unknown protocol \"\\xb6\""},
+	{"10.0.0.0/8 tcp/\x7f", NULL, "\"\\x7f\" is not a port"},
 	{"fd10::1/64 any", NULL, "write \"fd10::/64 any\""},
 	{"10.0.0.0/33 any", NULL, "\"10.0.0.0/33\" is not an address or prefix"},
 	{"host any", NULL, "\"host\" is not an address or prefix"},

@@ -33,11 +33,29 @@ static void test_drops_come_last(void **state)
 	assert_string_equal(count_name(COUNT_TUN_READS), "tun_reads");
 }
 
+/* No error of wire/ip goes uncounted, and no two are one. */
+static void test_ip_errors(void **state)
+{
+	(void)state;
+	assert_int_equal(count_of_ip(IP_OK), COUNT_MAX);
+	for (int i = IP_OK + 1; i < IP_ERROR_MAX; i++) {
+		enum count count = count_of_ip((enum ip_error)i);
+
+		assert_in_range(count, COUNT_FIRST_DROP, COUNT_DROP_MARTIAN);
+		for (int k = IP_OK + 1; k < i; k++)
+			assert_int_not_equal(count, count_of_ip((enum ip_error)k));
+	}
+	assert_string_equal(count_name(count_of_ip(IP_ERROR_LENGTH)), "lying-length");
+	assert_string_equal(count_name(count_of_ip(IP_ERROR_SOURCE_ROUTE)), "source-routed");
+	assert_string_equal(count_name(count_of_ip(IP_ERROR_MULTICAST)), "multicast");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_drops_come_last),
+		cmocka_unit_test(test_ip_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,6 +86,39 @@ static void replies(void **state)
 	}
 }
 
+/* Of an answer of many lines only the last has an "exit". */
+static void streams(void **state)
+{
+	static const struct {
+		const char *name, *line;
+		bool is_last;
+		const char *error;
+	} rows[] = {
+		{"an event", "{\"schema\":\"tund.watch/1\",\"seq\":1}", false, NULL},
+		{"the last", "{\"schema\":\"tund.watch/1\",\"exit\":3}", true, NULL},
+		{"an error", "{\"schema\":\"tund.error/1\",\"exit\":1}", true, NULL},
+		{"no schema", "{\"seq\":1}", false, "no \"schema\""},
+		{"exit of no kind", "{\"schema\":\"x\",\"exit\":null}", true, "no \"exit\""},
+		{"exit too high", "{\"schema\":\"x\",\"exit\":6}", true, "no \"exit\""},
+		{"cut", "{\"schema\":\"x\"", false, "not JSON"},
+		{"nothing", "", false, "not JSON"},
+	};
+	char error[200];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		bool is_last = !rows[i].is_last;
+		json_t *message;
+
+		error[0] = '\0';
+		message = ctl_msg_parse_stream(rows[i].line, strlen(rows[i].line), &is_last, error,
+					       sizeof(error));
+		if (message && is_last != rows[i].is_last)
+			fail_msg("%s: %s", rows[i].name, is_last ? "is the last" : "is not");
+		check_parsed(rows[i].name, message, error, rows[i].error);
+	}
+}
+
 /* A request ends at its limit, an answer may go on. */
 static void lengths(void **state)
 {
@@ -181,9 +214,10 @@ static void members(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests), cmocka_unit_test(replies),
-		cmocka_unit_test(lengths),  cmocka_unit_test(what_is_printed),
-		cmocka_unit_test(errors),   cmocka_unit_test(members),
+		cmocka_unit_test(requests),	   cmocka_unit_test(replies),
+		cmocka_unit_test(streams),	   cmocka_unit_test(lengths),
+		cmocka_unit_test(what_is_printed), cmocka_unit_test(errors),
+		cmocka_unit_test(members),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

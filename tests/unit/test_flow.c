@@ -337,14 +337,70 @@ static void test_drops(void **state)
 	flow_free(&world->table, flow);
 }
 
+static struct prefix_list one_prefix(const char *text)
+{
+	struct prefix_list list = {0};
+	struct prefix prefix;
+
+	assert_true(prefix_parse(text, &prefix, NULL));
+	prefix_list_add(&list, &prefix);
+	return list;
+}
+
+/* Found by what it owns now, and by that alone. */
+static void test_rules(void **state)
+{
+	struct world *world = *state;
+	struct flow *flow = new_flow(world, 1, "10.99.0.7/32 10.20.0.0/16", 1);
+	struct prefix_list own = one_prefix("10.30.0.0/16");
+	struct access *access = access_compile(NULL, 0);
+
+	flow_set_rules(&world->table, flow, &own, access);
+	assert_int_equal(own.count, 0);
+	assert_ptr_equal(flow->spec.access, access);
+	assert_ptr_equal(by_inner(world, "10.30.1.1"), flow);
+	assert_null(by_inner(world, "10.20.1.1"));
+	assert_null(by_inner(world, "10.99.0.7"));
+	assert_true(owns(flow, "10.30.1.1"));
+	assert_false(owns(flow, "10.99.0.7"));
+	access_free(access);
+	flow_free(&world->table, flow);
+	assert_null(by_inner(world, "10.30.1.1"));
+}
+
+/* Its successor is found, whatever it owns. */
+static void test_rules_of_a_draining_flow(void **state)
+{
+	struct world *world = *state;
+	struct flow *old = new_flow(world, 1, "10.99.0.7/32", 1);
+	struct flow *flow = new_flow(world, 2, "10.99.0.7/32", 2);
+	struct prefix_list own = one_prefix("10.99.0.7/32");
+	struct access *access = access_compile(NULL, 0);
+
+	flow_drain(&world->table, old, 1);
+	flow_set_rules(&world->table, old, &own, access);
+	assert_ptr_equal(by_inner(world, "10.99.0.7"), flow);
+	assert_ptr_equal(old->spec.access, access);
+	access_free(access);
+	flow_free(&world->table, old);
+	assert_ptr_equal(by_inner(world, "10.99.0.7"), flow);
+	flow_free(&world->table, flow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lookups),	  cmocka_unit_test(test_app_id_lengths),
-		cmocka_unit_test(test_drain),	  cmocka_unit_test(test_free_after_replacement),
-		cmocka_unit_test(test_promote),	  cmocka_unit_test(test_candidate_replaced),
-		cmocka_unit_test(test_same_path), cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_lookups),
+		cmocka_unit_test(test_app_id_lengths),
+		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_free_after_replacement),
+		cmocka_unit_test(test_promote),
+		cmocka_unit_test(test_candidate_replaced),
+		cmocka_unit_test(test_same_path),
+		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_drops),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_rules_of_a_draining_flow),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, free_world);

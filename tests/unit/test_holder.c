@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,6 +31,7 @@
 #include "key/holder.h"
 #include "key/remote.h"
 #include "key/scheme.h"
+#include "key/source.h"
 #include "sys/child.h"
 #include "wire/key_msg.h"
 
@@ -606,6 +609,317 @@ static void what_is_no_request_is_said_to_be_none(void **state)
 	EVP_PKEY_free(key);
 }
 
+static unsigned count_descriptors(pid_t pid)
+{
+	char path[64], target[64];
+	unsigned count = 0;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+		count += readlink(path, target, sizeof(target)) > 0;
+	}
+	return count;
+}
+
+/* ---- further keys ---- */
+
+/* What holder_take_report says, after a moment. */
+static int take_report(struct holding *holding, uint32_t *generation)
+{
+	struct pollfd poll_fd = {.fd = holding->child.socket, .events = POLLIN};
+
+	assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
+	buf_done(&holding->spki);
+	return holder_take_report(holding->child.socket, generation, &holding->spki, holding->error,
+				  sizeof(holding->error));
+}
+
+/* The file at path under this generation. What the parent or the holder says of it. */
+static int load_file(struct holding *holding, const char *path, const char *pass,
+		     uint32_t generation)
+{
+	const struct source source = {.key = path, .passphrase_file = pass};
+	struct holder_load load = {
+		.generation = generation,
+		.key = path,
+		.passphrase_file = pass,
+	};
+	uint32_t got = 0;
+	int r = source_pass(&source, &load.key_fd, &load.passphrase_fd, holding->error,
+			    sizeof(holding->error));
+
+	if (r < 0)
+		return r;
+	assert_int_equal(holder_load(holding->child.socket, &load), 0);
+	close(load.key_fd);
+	if (load.passphrase_fd >= 0)
+		close(load.passphrase_fd);
+	r = take_report(holding, &got);
+	assert_int_equal(got, generation);
+	return r;
+}
+
+/* A P-256 key at path, under this generation; the caller frees it. */
+static EVP_PKEY *load_new(struct holding *holding, const char *path, uint32_t generation)
+{
+	EVP_PKEY *key = make_key("EC", "P-256", 0);
+
+	write_key(path, key, PKCS8_PEM, 0600);
+	assert_int_equal(load_file(holding, path, NULL, generation), 0);
+	return key;
+}
+
+/* The error, 0 for a signature that key made. */
+static int sign_under(struct holding *holding, EVP_PKEY *key, uint32_t generation)
+{
+	uint8_t tbs[KEY_MSG_TBS_MAX], packet[KEY_MSG_MAX], answer[KEY_MSG_MAX];
+	const struct key_msg_request request = {
+		.id = 5,
+		.generation = generation,
+		.scheme = 0x0403,
+		.tbs = tbs,
+		.tbs_len = make_message(0, tbs),
+	};
+	struct key_msg_reply reply;
+
+	ask(holding->ours[0], packet, key_msg_request_write(&request, packet), answer, &reply);
+	if (reply.error)
+		return reply.error;
+	return is_signature(key, tbs, request.tbs_len, &reply) ? 0 : -1;
+}
+
+static void start_with(struct holding *holding, const char *path, EVP_PKEY *key)
+{
+	const struct holder_options options = {.key = path};
+
+	write_key(path, key, PKCS8_PEM, 0600);
+	assert_int_equal(start_holding(holding, &options), 0);
+}
+
+static void adopt(struct holding *holding, uint32_t generation)
+{
+	assert_int_equal(holder_adopt(holding->child.socket, generation, LOG_LEVEL_ERROR), 0);
+	/* In turn with what is asked on other sockets. */
+	usleep(30000);
+}
+
+static void a_further_key_signs_beside_the_first(void **state)
+{
+	char *path = xalloc_string(in_place(*state, "key"));
+	EVP_PKEY *first = make_key("EC", "P-256", 0), *second, *third, *fourth;
+	struct holding holding;
+
+	start_with(&holding, path, first);
+	assert_int_equal(sign_under(&holding, first, 0), 0);
+	assert_int_equal(sign_under(&holding, first, 1), ENOKEY);
+	second = load_new(&holding, path, 1);
+	assert_int_equal(sign_under(&holding, second, 1), 0);
+	assert_int_equal(sign_under(&holding, first, 0), 0);
+	/* What is not adopted goes with the next; this is another's adoption. */
+	adopt(&holding, 5);
+	third = load_new(&holding, path, 2);
+	assert_int_equal(sign_under(&holding, second, 1), ENOKEY);
+	adopt(&holding, 2);
+	assert_int_equal(sign_under(&holding, third, 2), 0);
+	assert_int_equal(sign_under(&holding, first, 0), 0);
+	/* What is not there cannot be adopted. */
+	adopt(&holding, 3);
+	adopt(&holding, 1);
+	assert_int_equal(sign_under(&holding, third, 2), 0);
+	assert_int_equal(sign_under(&holding, third, 3), ENOKEY);
+	/* What goes wrong takes nothing away. */
+	write_file(path, "", 0, 0600);
+	assert_int_equal(load_file(&holding, path, NULL, 4), -EKEYREJECTED);
+	assert_non_null(strstr(holding.error, "/key: holds no private key in PEM or DER"));
+	assert_int_equal(sign_under(&holding, third, 2), 0);
+	fourth = load_new(&holding, path, 5);
+	assert_int_equal(sign_under(&holding, fourth, 5), 0);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(first);
+	EVP_PKEY_free(second);
+	EVP_PKEY_free(third);
+	EVP_PKEY_free(fourth);
+	free(path);
+}
+
+/* Handshakes that began with it need not fail, however often the file is read again. */
+static void the_same_key_serves_under_all_its_generations(void **state)
+{
+	char *path = xalloc_string(in_place(*state, "key"));
+	EVP_PKEY *key = make_key("EC", "P-256", 0), *other;
+	struct holding holding;
+
+	start_with(&holding, path, key);
+	for (uint32_t generation = 1; generation < 30; generation++) {
+		assert_int_equal(load_file(&holding, path, NULL, generation), 0);
+		adopt(&holding, generation);
+	}
+	assert_int_equal(sign_under(&holding, key, 0), 0);
+	assert_int_equal(sign_under(&holding, key, 29), 0);
+	assert_int_equal(sign_under(&holding, key, 30), ENOKEY);
+	other = load_new(&holding, path, 30);
+	adopt(&holding, 30);
+	assert_int_equal(sign_under(&holding, key, 17), 0);
+	assert_int_equal(sign_under(&holding, other, 30), 0);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(other);
+	EVP_PKEY_free(key);
+	free(path);
+}
+
+static void only_so_many_earlier_keys_are_kept(void **state)
+{
+	enum { KEYS = 12, KEPT = 9 };
+	char *path = xalloc_string(in_place(*state, "key"));
+	EVP_PKEY *keys[KEYS] = {make_key("EC", "P-256", 0)};
+	struct holding holding;
+
+	start_with(&holding, path, keys[0]);
+	for (uint32_t generation = 1; generation < KEYS; generation++) {
+		keys[generation] = load_new(&holding, path, generation);
+		adopt(&holding, generation);
+	}
+	for (uint32_t generation = 0; generation < KEYS; generation++)
+		assert_int_equal(sign_under(&holding, keys[generation], generation),
+				 generation < KEYS - KEPT ? ENOKEY : 0);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	for (size_t i = 0; i < KEYS; i++)
+		EVP_PKEY_free(keys[i]);
+	free(path);
+}
+
+/* Sandboxed, and from another type of key. */
+static void further_keys_come_in_all_forms(void **state)
+{
+	char *path = xalloc_string(in_place(*state, "key"));
+	char *pass = xalloc_string(in_place(*state, "pass"));
+	EVP_PKEY *first = make_key("ED25519", NULL, 0), *key = make_key("EC", "P-256", 0);
+	uint32_t generation = 0;
+	struct holding holding;
+
+	start_with(&holding, path, first);
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		const char *named = forms[i].passphrase ? pass : NULL;
+		int r;
+
+		print_message("  %s\n", forms[i].name);
+		write_key(path, key, forms[i].form, 0600);
+		if (named)
+			write_file(pass, forms[i].passphrase, strlen(forms[i].passphrase), 0400);
+		r = load_file(&holding, path, named, ++generation);
+		assert_int_equal(r, forms[i].error ? -EKEYREJECTED : 0);
+		if (forms[i].error && !strstr(holding.error, forms[i].error))
+			fail_msg("%s", holding.error);
+		if (!forms[i].error)
+			assert_int_equal(sign_under(&holding, key, generation), 0);
+		unlink(pass);
+	}
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		EVP_PKEY *other = make_key(kinds[i].type, kinds[i].group, kinds[i].bits);
+
+		write_key(path, other, PKCS8_PEM, 0600);
+		assert_int_equal(load_file(&holding, path, NULL, ++generation),
+				 kinds[i].error ? -EKEYREJECTED : 0);
+		EVP_PKEY_free(other);
+	}
+	assert_int_equal(count_descriptors(holding.child.pid), SOCKETS + 1);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(first);
+	EVP_PKEY_free(key);
+	free(pass);
+	free(path);
+}
+
+static void a_further_key_is_looked_at_before_it_is_passed(void **state)
+{
+	struct place *place = *state;
+	EVP_PKEY *key = make_key("EC", "P-256", 0);
+	char *path = xalloc_string(in_place(place, "key"));
+	uint32_t generation = 0;
+	struct holding holding;
+
+	start_with(&holding, path, key);
+	remove(path);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		int r;
+
+		if (files[i].allow_insecure)
+			continue;
+		print_message("  %s\n", files[i].name);
+		make_file(path, key, files[i].what);
+		if (files[i].what != MISSING) {
+			assert_int_equal(chmod(path, files[i].mode), 0);
+			assert_int_equal(chown(path, files[i].owner, 0), 0);
+		}
+		r = load_file(&holding, path, NULL, ++generation);
+		assert_int_equal(r < 0, files[i].error != NULL);
+		if (files[i].error && !strstr(holding.error, files[i].error))
+			fail_msg("%s", holding.error);
+		remove(path);
+	}
+	assert_int_equal(sign_under(&holding, key, 0), 0);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(key);
+	free(path);
+}
+
+static void a_further_key_may_stand_in_the_configuration(void **state)
+{
+	EVP_PKEY *first = make_key("EC", "P-256", 0), *second = make_key("EC", "P-256", 0);
+	struct holder_load load = {.generation = 1, .passphrase_fd = -1};
+	uint32_t generation = 0;
+	struct holding holding;
+	size_t len;
+	char *pem = print_key(second, PKCS8_PEM, &len);
+
+	start_with(&holding, in_place(*state, "key"), first);
+	load.key_fd = memfd_create("key", MFD_CLOEXEC);
+	assert_int_equal(write(load.key_fd, pem, len), len);
+	assert_int_equal(lseek(load.key_fd, 0, SEEK_SET), 0);
+	assert_int_equal(holder_load(holding.child.socket, &load), 0);
+	assert_int_equal(take_report(&holding, &generation), 0);
+	assert_int_equal(sign_under(&holding, second, 1), 0);
+	/* At its end already: as an empty file. */
+	load.generation = 2;
+	assert_int_equal(holder_load(holding.child.socket, &load), 0);
+	assert_int_equal(take_report(&holding, &generation), -EKEYREJECTED);
+	assert_string_equal(holding.error,
+			    "the key in the configuration: holds no private key in PEM or DER");
+	close(load.key_fd);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(first);
+	EVP_PKEY_free(second);
+	free(pem);
+}
+
+/* What the holder may open is in its past. */
+static void a_token_needs_a_restart(void **state)
+{
+	EVP_PKEY *key = make_key("EC", "P-256", 0);
+	const struct source source = {.key = "pkcs11:token=hq;object=key?pin-value=1234"};
+	const struct source wrong = {.key = "file:/etc/key"};
+	struct holder_load load = {.generation = 1, .key = source.key};
+	uint32_t generation = 0;
+	struct holding holding;
+
+	start_with(&holding, in_place(*state, "key"), key);
+	assert_int_equal(source_pass(&source, &load.key_fd, &load.passphrase_fd, holding.error,
+				     sizeof(holding.error)),
+			 0);
+	assert_int_equal(load.key_fd, -1);
+	assert_int_equal(holder_load(holding.child.socket, &load), 0);
+	assert_int_equal(take_report(&holding, &generation), -EKEYREJECTED);
+	assert_string_equal(holding.error, "a token's key is opened at the start alone; restart "
+					   "tund for this one");
+	assert_int_equal(source_pass(&wrong, &load.key_fd, &load.passphrase_fd, holding.error,
+				     sizeof(holding.error)),
+			 -EINVAL);
+	assert_string_equal(holding.error, "file:/etc/key: write the path without \"file:\"");
+	assert_int_equal(sign_under(&holding, key, 0), 0);
+	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+	EVP_PKEY_free(key);
+}
+
 static int read_number(pid_t pid, const char *field, int base)
 {
 	char path[64], line[4096];
@@ -622,18 +936,6 @@ static int read_number(pid_t pid, const char *field, int base)
 	}
 	fclose(status);
 	return number;
-}
-
-static unsigned count_descriptors(pid_t pid)
-{
-	char path[64], target[64];
-	unsigned count = 0;
-
-	for (int fd = 3; fd < 1024; fd++) {
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
-		count += readlink(path, target, sizeof(target)) > 0;
-	}
-	return count;
 }
 
 static void it_keeps_nothing_but_its_sockets(void **state)
@@ -851,7 +1153,7 @@ static void the_key_is_in_the_holder_alone(void **state)
 		}
 		assert_int_equal(wait_for(pid), 0);
 		assert_int_equal(start_holding(&holding, &options), 0);
-		remote = remote_key_new(holding.spki.data, holding.spki.len, holding.ours[0]);
+		remote = remote_key_new(holding.spki.data, holding.spki.len, holding.ours[0], 0);
 		assert_non_null(remote);
 		print_message("  %s\n", kinds[i].type);
 		pid = fork();
@@ -881,6 +1183,19 @@ int main(void)
 						drop_place),
 		cmocka_unit_test_setup_teardown(what_is_no_request_is_said_to_be_none, make_place,
 						drop_place),
+		cmocka_unit_test_setup_teardown(a_further_key_signs_beside_the_first, make_place,
+						drop_place),
+		cmocka_unit_test_setup_teardown(the_same_key_serves_under_all_its_generations,
+						make_place, drop_place),
+		cmocka_unit_test_setup_teardown(only_so_many_earlier_keys_are_kept, make_place,
+						drop_place),
+		cmocka_unit_test_setup_teardown(further_keys_come_in_all_forms, make_place,
+						drop_place),
+		cmocka_unit_test_setup_teardown(a_further_key_is_looked_at_before_it_is_passed,
+						make_place, drop_place),
+		cmocka_unit_test_setup_teardown(a_further_key_may_stand_in_the_configuration,
+						make_place, drop_place),
+		cmocka_unit_test_setup_teardown(a_token_needs_a_restart, make_place, drop_place),
 		cmocka_unit_test_setup_teardown(it_keeps_nothing_but_its_sockets, make_place,
 						drop_place),
 		cmocka_unit_test(an_end_without_a_report_is_an_error),

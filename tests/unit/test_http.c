@@ -427,15 +427,150 @@ static void test_chunks_byte_by_byte(void **state)
 	assert_memory_equal(body, "hello world", 11);
 }
 
+static const struct set_cookie_case {
+	const char *fields, *value; /* NULL: none */
+} set_cookie_cases[] = {
+	{"Set-Cookie: webvpn=a; Secure; HttpOnly\r\n", "a"},
+	{"set-cookie: webvpn=a==\r\n", "a=="},
+	{"Set-Cookie: webvpn=a\r\nSet-Cookie: webvpn=b\r\n", "b"},
+	{"Set-Cookie: webvpn=a\r\nSet-Cookie: webvpn=; expires=x\r\n", "a"},
+	{"Set-Cookie: webvpn=; expires=x\r\nSet-Cookie: webvpn=b\r\n", "b"},
+	{"Set-Cookie: webvpncontext=c\r\nSet-Cookie: webvpnc=d\r\n", NULL},
+	{"Set-Cookie: x=1; webvpn=a\r\n", NULL},
+	{"Set-Cookie: WEBVPN=a\r\n", NULL},
+	{"Set-Cookie: webvpn\r\n", NULL},
+	{"Set-Cookie:\r\n", NULL},
+	{"Set-Cookie: ;webvpn=a\r\n", NULL},
+	{"Cookie: webvpn=a\r\n", NULL},
+};
+
+static void test_set_cookies(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(set_cookie_cases) / sizeof(*set_cookie_cases); i++) {
+		const struct set_cookie_case *row = &set_cookie_cases[i];
+		struct buf text = {0};
+		struct http_text value;
+		struct http_head head;
+		size_t len;
+
+		buf_print(&text, "HTTP/1.1 200 OK\r\n%s\r\n", row->fields);
+		assert_int_equal(http_read_response((char *)text.data, text.len, &head, &len),
+				 HTTP_OK);
+		value = http_cookie(&head, "webvpn");
+		if (row->value ? !http_text_is(value, row->value) : value.at != NULL)
+			fail_msg("%s: \"%.*s\"", row->fields, (int)value.len,
+				 value.at ? value.at : "");
+		buf_done(&text);
+	}
+}
+
+/* However it is cut, the end of a head is seen with its last byte, and never before. */
+static void test_head_ends(void **state)
+{
+	static const char *const heads[] = {"HTTP/1.1 200 OK\r\nX: a\r\n\r\n",
+					    "HTTP/1.1 200 OK\n\n", "a\r\n\n"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+		size_t whole = strlen(heads[i]);
+
+		for (size_t len = 0; len <= whole; len++) {
+			for (size_t from = 0; from < len; from++)
+				assert_int_equal(http_head_ends(heads[i], len, from), len == whole);
+		}
+	}
+}
+
+static void test_head_never_ends(void **state)
+{
+	struct buf text = make_head("HTTP/1.1 200 OK", HTTP_ANSWER_HEAD_MAX + 4, 0);
+
+	(void)state;
+	assert_false(http_head_ends((char *)text.data, HTTP_ANSWER_HEAD_MAX - 1, 0));
+	assert_true(http_head_ends((char *)text.data, HTTP_ANSWER_HEAD_MAX, 0));
+	buf_done(&text);
+}
+
+#define LENGTH(n) .has_length = true, .content_length = (n)
+static const struct body_case {
+	const char *name;
+	struct http_head head;
+	const char *body;
+	bool ended;
+	enum http_error error;
+	size_t len;
+} body_cases[] = {
+	{"whole", {LENGTH(3)}, "abc", false, HTTP_OK, 3},
+	{"more than whole", {LENGTH(3)}, "abcd", false, HTTP_OK, 3},
+	{"not whole", {LENGTH(3)}, "ab", false, HTTP_MORE, 0},
+	{"cut", {LENGTH(3)}, "ab", true, HTTP_MORE, 0},
+	{"none", {LENGTH(0)}, "", false, HTTP_OK, 0},
+	{"largest", {LENGTH(HTTP_ANSWER_BODY_MAX)}, "a", false, HTTP_MORE, 0},
+	{"too large", {LENGTH(HTTP_ANSWER_BODY_MAX + 1)}, "a", false, HTTP_TOO_LARGE, 0},
+	{"up to the end", {.close = true}, "abc", true, HTTP_OK, 3},
+	{"not at the end", {.close = true}, "abc", false, HTTP_MORE, 0},
+	{"nothing up to the end", {.close = false}, "", true, HTTP_OK, 0},
+	{"chunks", {.chunked = true}, "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", false, HTTP_OK, 3},
+	{"chunks win", {LENGTH(99), .chunked = true}, "1\r\na\r\n0\r\n\r\n", false, HTTP_OK, 1},
+	{"chunks to come", {.chunked = true}, "1\r\na\r\n", false, HTTP_MORE, 0},
+	{"no chunk", {.chunked = true}, "abc", false, HTTP_MORE, 0},
+	{"broken chunk", {.chunked = true}, "x\r\n", false, HTTP_MALFORMED, 0},
+};
+
+static void test_bodies(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(body_cases) / sizeof(*body_cases); i++) {
+		const struct body_case *row = &body_cases[i];
+		size_t size = strlen(row->body), len = 0;
+		uint8_t *body = (uint8_t *)copy_exact(row->body, size);
+		enum http_error error = http_read_body(&row->head, body, size, row->ended, &len);
+
+		if (error != row->error || (!error && len != row->len))
+			fail_msg("%s: %s, %zu", row->name, error_names[error], len);
+		free(body);
+	}
+}
+
+/* Neither with chunks nor without a length does it grow for ever. */
+static void test_endless_bodies(void **state)
+{
+	static uint8_t body[HTTP_ANSWER_BODY_MAX + 1];
+	struct http_head until_end = {0}, chunked = {.chunked = true};
+	size_t len;
+
+	(void)state;
+	memset(body, '1', sizeof(body));
+	assert_int_equal(http_read_body(&until_end, body, sizeof(body) - 1, false, &len),
+			 HTTP_MORE);
+	assert_int_equal(http_read_body(&until_end, body, sizeof(body), true, &len),
+			 HTTP_TOO_LARGE);
+	memcpy(body, "fffff\r\n", 7);
+	assert_int_equal(http_read_body(&chunked, body, sizeof(body) - 1, false, &len), HTTP_MORE);
+	assert_int_equal(http_read_body(&chunked, body, sizeof(body), false, &len), HTTP_TOO_LARGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),     cmocka_unit_test(test_responses),
-		cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_zero_bytes),
-		cmocka_unit_test(test_head_size),    cmocka_unit_test(test_number_of_fields),
-		cmocka_unit_test(test_parts),	     cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_copy),	     cmocka_unit_test(test_cookies),
-		cmocka_unit_test(test_chunks),	     cmocka_unit_test(test_chunks_byte_by_byte),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_cut_anywhere),
+		cmocka_unit_test(test_zero_bytes),
+		cmocka_unit_test(test_head_size),
+		cmocka_unit_test(test_number_of_fields),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_cookies),
+		cmocka_unit_test(test_set_cookies),
+		cmocka_unit_test(test_head_ends),
+		cmocka_unit_test(test_head_never_ends),
+		cmocka_unit_test(test_bodies),
+		cmocka_unit_test(test_endless_bodies),
+		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_chunks_byte_by_byte),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

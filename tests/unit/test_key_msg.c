@@ -88,6 +88,7 @@ static void a_request_comes_back(void **state)
 	uint8_t tbs[KEY_MSG_TBS_MAX], packet[KEY_MSG_MAX];
 	const struct key_msg_request sent = {
 		.id = UINT64_C(0x0102030405060708),
+		.generation = 0xa1b2c3d4,
 		.scheme = 0x0403,
 		.tbs = tbs,
 		.tbs_len = sizeof(tbs),
@@ -98,9 +99,10 @@ static void a_request_comes_back(void **state)
 	(void)state;
 	memset(tbs, 3, sizeof(tbs));
 	len = key_msg_request_write(&sent, packet);
-	assert_int_equal(len, 12 + sizeof(tbs));
+	assert_int_equal(len, 16 + sizeof(tbs));
 	assert_true(key_msg_request_read(packet, len, &got));
 	assert_true(got.id == sent.id);
+	assert_int_equal(got.generation, sent.generation);
 	assert_int_equal(got.scheme, 0x0403);
 	assert_int_equal(got.tbs_len, sizeof(tbs));
 	assert_memory_equal(got.tbs, tbs, sizeof(tbs));
@@ -152,22 +154,26 @@ static void a_reply_is_a_signature_or_an_error(void **state)
 	}
 }
 
-/* id, then error or scheme, then length; the bytes that follow are there. */
+/* A request: id, generation, scheme, length. A reply: id, error, length. The bytes that follow are
+ * there. */
 static const struct {
 	const char *name;
-	uint8_t head[12];
+	uint8_t head[16];
 	size_t len;
 	bool is_request, is_reply;
 } packets[] = {
-	{"one byte", {0, 0, 0, 0, 0, 0, 0, 1, 4, 3, 0, 1}, 13, true, false},
-	{"empty, no error", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, 12, false, false},
-	{"empty, an error", {0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0}, 12, false, true},
-	{"no error, one byte", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, 13, true, true},
-	{"length lies", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2}, 13, false, false},
-	{"longest to be signed", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 162}, 174, true, true},
-	{"a byte beyond", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 163}, 175, false, true},
-	{"longest signature", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4, 0}, 1036, false, true},
-	{"a byte beyond that", {0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4, 1}, 1037, false, false},
+	{"a request", {[7] = 1, [11] = 2, [12] = 4, 3, 0, 1}, 17, true, false},
+	{"nothing to be signed", {[7] = 1, [12] = 4, 3, 0, 0}, 16, false, false},
+	{"a request's length lies", {[7] = 1, [12] = 4, 3, 0, 2}, 17, false, false},
+	{"longest to be signed", {[7] = 1, [12] = 4, 3, 0, 162}, 178, true, false},
+	{"a byte beyond", {[7] = 1, [12] = 4, 3, 0, 163}, 179, false, false},
+	{"a request of old, without generation", {[7] = 1, 4, 3, 0, 1}, 13, false, false},
+	{"empty, no error", {[7] = 1}, 12, false, false},
+	{"empty, an error", {[7] = 1, 0, 1}, 12, false, true},
+	{"no error, one byte", {[7] = 1, [11] = 1}, 13, false, true},
+	{"a reply's length lies", {[7] = 1, [11] = 2}, 13, false, false},
+	{"longest signature", {[7] = 1, [10] = 4}, 1036, false, true},
+	{"a byte beyond that", {[7] = 1, [10] = 4, 1}, 1037, false, false},
 };
 
 static void lengths_are_held_to_their_limits(void **state)

@@ -227,19 +227,21 @@ static void errors(void **state)
 	memset(long_key, 'x', LEASE_KEY_MAX);
 	long_key[LEASE_KEY_MAX] = '\0';
 	assert_int_equal(lease_take(v4, long_key, true, true, &lease), -ENAMETOOLONG);
-	assert_int_equal(lease_take_fixed(v4, long_key, &inside, NULL, &lease), -ENAMETOOLONG);
+	assert_int_equal(lease_take_fixed(v4, long_key, &inside, NULL, true, false, &lease),
+			 -ENAMETOOLONG);
 	assert_int_equal(lease_take(v4, "a", false, true, &lease), -EAFNOSUPPORT);
 	assert_int_equal(lease_take(v4, "a", false, false, &lease), -EAFNOSUPPORT);
 	assert_int_equal(lease_take(v6, "a", true, false, &lease), -EAFNOSUPPORT);
-	assert_int_equal(lease_take_fixed(v4, "a", NULL, NULL, &lease), -EAFNOSUPPORT);
-	assert_int_equal(lease_take_fixed(v4, "a", NULL, &inside, &lease), -EAFNOSUPPORT);
-	assert_int_equal(lease_take_fixed(v4, "a", &own, NULL, &lease), -EADDRINUSE);
+	assert_int_equal(lease_take_fixed(v4, "a", &inside, NULL, false, true, &lease),
+			 -EAFNOSUPPORT);
+	assert_int_equal(lease_take_fixed(v4, "a", &own, NULL, true, false, &lease), -EADDRINUSE);
 	assert_null(lease);
 	assert_int_equal(lease_take(v4, "a", true, true, &lease), 0);
 	assert_int_equal(lease_take(v4, "a", true, true, &other), -EEXIST);
-	assert_int_equal(lease_take_fixed(v4, "a", &inside, NULL, &other), -EEXIST);
-	assert_int_equal(lease_take_fixed(v4, "b", &lease->v4, NULL, &other), -EADDRINUSE);
-	assert_int_equal(lease_take_fixed(v4, "b", &outside, NULL, &other), 0);
+	assert_int_equal(lease_take_fixed(v4, "a", &inside, NULL, true, false, &other), -EEXIST);
+	assert_int_equal(lease_take_fixed(v4, "b", &lease->v4, NULL, true, false, &other),
+			 -EADDRINUSE);
+	assert_int_equal(lease_take_fixed(v4, "b", &outside, NULL, true, false, &other), 0);
 	assert_int_equal(lease_pool_used(v4, 4), 1);
 	long_key[LEASE_KEY_MAX - 1] = '\0';
 	assert_int_equal(lease_take(v4, long_key, true, true, &other), 0);
@@ -258,11 +260,12 @@ static void fixed_addresses(void **state)
 	char given[64];
 	(void)state;
 
-	assert_int_equal(lease_take_fixed(pool, "site", &v4, &v6, &site), 0);
+	assert_int_equal(lease_take_fixed(pool, "site", &v4, &v6, true, true, &site), 0);
 	assert_addr(&site->v4, "10.0.0.4");
 	assert_addr(&site->v6, "fd00::1:4");
-	assert_int_equal(lease_take_fixed(pool, "other", &v4, NULL, &lease), -EADDRINUSE);
-	assert_int_equal(lease_take_fixed(pool, "other", &elsewhere, NULL, &lease), 0);
+	assert_int_equal(lease_take_fixed(pool, "other", &v4, NULL, true, false, &lease),
+			 -EADDRINUSE);
+	assert_int_equal(lease_take_fixed(pool, "other", &elsewhere, NULL, true, false, &lease), 0);
 	assert_int_equal(lease_pool_used(pool, 4), 1);
 	lease_release(pool, lease, 1);
 	lease_release(pool, site, 1);
@@ -271,7 +274,7 @@ static void fixed_addresses(void **state)
 	assert_addr(&guest->v4, "10.0.0.2");
 	lease_release(pool, guest, 2);
 	/* What only waits for its last holder can be fixed for another. */
-	assert_int_equal(lease_take_fixed(pool, "other", &held, NULL, &lease), 0);
+	assert_int_equal(lease_take_fixed(pool, "other", &held, NULL, true, false, &lease), 0);
 	drain_pool(pool, 4, given, sizeof(given));
 	assert_string_equal(given, "10.0.0.3 10.0.0.5 10.0.0.6");
 	lease_release(pool, lease, 3);
@@ -288,9 +291,53 @@ static void a_key_that_becomes_fixed_lets_its_address_go(void **state)
 	(void)state;
 
 	lease_release(pool, take_lease(pool, "berlin"), 1);
-	assert_int_equal(lease_take_fixed(pool, "berlin", &fixed, NULL, &lease), 0);
+	assert_int_equal(lease_take_fixed(pool, "berlin", &fixed, NULL, true, false, &lease), 0);
 	drain_pool(pool, 4, given, sizeof(given));
 	assert_string_equal(given, "10.0.0.3 10.0.0.4 10.0.0.6 10.0.0.2");
+	lease_pool_free(pool);
+}
+
+static void the_family_that_is_not_fixed_is_of_the_pool(void **state)
+{
+	struct lease_pool *pool = make_pool("10.0.0.0/29 fd00::/64", "10.0.0.5/32");
+	struct addr fixed = addr_from("10.0.0.5");
+	struct lease *lease;
+	(void)state;
+
+	assert_int_equal(lease_take_fixed(pool, "berlin", &fixed, NULL, true, true, &lease), 0);
+	assert_addr(&lease->v4, "10.0.0.5");
+	assert_addr(&lease->v6, "fd00::2");
+	lease_release(pool, lease, 1);
+	/* That one is remembered. */
+	assert_addr(&take_lease(pool, "x")->v6, "fd00::3");
+	assert_int_equal(lease_take_fixed(pool, "berlin", &fixed, NULL, true, true, &lease), 0);
+	assert_addr(&lease->v6, "fd00::2");
+	lease_release(pool, lease, 2);
+	assert_int_equal(lease_take_fixed(pool, "berlin", &fixed, NULL, false, true, &lease), 0);
+	assert_int_equal(lease->v4.family, 0);
+	lease_pool_free(pool);
+}
+
+static void what_is_reserved_later_comes_back_to_nobody(void **state)
+{
+	struct lease_pool *pool = make_pool("10.0.0.0/29", "10.0.0.6/32");
+	struct prefix_list reserved = prefixes_from("10.0.0.2/32 10.0.0.3/32");
+	struct lease *waits, *holds;
+	char given[64];
+	(void)state;
+
+	waits = take_lease(pool, "waits");
+	assert_addr(&waits->v4, "10.0.0.2");
+	holds = take_lease(pool, "holds");
+	lease_release(pool, waits, 1);
+	lease_pool_reserve(pool, &reserved);
+	prefix_list_done(&reserved);
+	assert_addr(&holds->v4, "10.0.0.3");
+	assert_addr(&take_lease(pool, "waits")->v4, "10.0.0.4");
+	lease_release(pool, holds, 2);
+	assert_addr(&take_lease(pool, "holds")->v4, "10.0.0.5");
+	drain_pool(pool, 4, given, sizeof(given));
+	assert_string_equal(given, "10.0.0.6");
 	lease_pool_free(pool);
 }
 
@@ -415,7 +462,7 @@ static int take_some(struct lease_pool *pool, unsigned number)
 		return lease_take(pool, key, rand() % 4 > 0, rand() % 4 > 0, &held[number]);
 	snprintf(text, sizeof(text), "10.0.0.%u", 2 + number);
 	v4 = addr_from(text);
-	return lease_take_fixed(pool, key, &v4, NULL, &held[number]);
+	return lease_take_fixed(pool, key, &v4, NULL, true, false, &held[number]);
 }
 
 static void never_twice_the_same(void **state)
@@ -511,6 +558,8 @@ int main(void)
 		cmocka_unit_test(errors),
 		cmocka_unit_test(fixed_addresses),
 		cmocka_unit_test(a_key_that_becomes_fixed_lets_its_address_go),
+		cmocka_unit_test(the_family_that_is_not_fixed_is_of_the_pool),
+		cmocka_unit_test(what_is_reserved_later_comes_back_to_nobody),
 		cmocka_unit_test(what_is_remembered),
 		cmocka_unit_test(later_memories_overwrite),
 		cmocka_unit_test(each_prefix_of_the_pool),

@@ -53,6 +53,7 @@ struct row {
 	bool full_tunnel;
 	const char *accepts; /* NULL: all */
 	const char *pushed, *exclude, *outer;
+	const char *networks;  /* behind us */
 	const char *v4, *v6;   /* our addresses; NULL: none */
 	const char *routes;    /* exactly these; NULL: not looked at */
 	const char *inside[3]; /* addresses that are routed into the tunnel */
@@ -148,6 +149,19 @@ static const struct row rows[] = {
 	 .exclude = "::/0",
 	 .routes = "10.0.0.0/8"},
 
+	{.name = "around what is behind us",
+	 .v4 = V4,
+	 .v6 = V6,
+	 .pushed = "10.0.0.0/14 fd20::/47",
+	 .networks = "10.1.0.0/16 fd20::/48",
+	 .routes = "10.0.0.0/16 10.2.0.0/15 fd20:0:1::/48"},
+	{.name = "a full tunnel around what is behind us",
+	 .full_tunnel = true,
+	 .v4 = V4,
+	 .networks = "10.20.0.0/16",
+	 .inside = {"10.19.255.255", "10.21.0.0", "192.0.2.1"},
+	 .outside = {"10.20.0.0", "10.20.255.255"}},
+
 	{.name = "narrowed: within what is accepted",
 	 .v4 = V4,
 	 .accepts = "10.0.0.0/8",
@@ -186,6 +200,7 @@ static void make_plan(const struct row *row, struct parent_msg_network *ret)
 	add_all(&config.routes, row->accepts);
 	add_all(&params.routes, row->pushed);
 	add_all(&params.exclude, row->exclude);
+	add_all(&params.networks, row->networks);
 	add_all(&outer, row->outer);
 	netconf_plan(&config, &params, &outer, MTU, ret);
 	prefix_list_done(&config.routes);
@@ -302,6 +317,32 @@ static void test_dns(void **state)
 	}
 }
 
+static void test_behind(void **state)
+{
+	static const struct {
+		const char *network;
+		bool behind;
+	} cases[] = {
+		{"10.20.0.0/16", true}, {"fd20::/48", true},	  {"0.0.0.0/0", false},
+		{"::/0", false},	{"192.0.2.0/24", false},  {"192.0.2.1/32", false},
+		{"192.0.2.2/32", true}, {"2001:db8::/32", false},
+	};
+	struct prefix_list outer = {0};
+	struct prefix network;
+
+	(void)state;
+	add_all(&outer, "192.0.2.1 2001:db8::1");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_true(prefix_parse(cases[i].network, &network, NULL));
+		if (netconf_is_behind(&network, &outer) != cases[i].behind)
+			fail_msg("%s", cases[i].network);
+	}
+	/* Everything, also where no gateway is of that family. */
+	assert_true(prefix_parse("0.0.0.0/0", &network, NULL));
+	prefix_list_done(&outer);
+	assert_false(netconf_is_behind(&network, &outer));
+}
+
 static void test_equal(void **state)
 {
 	static const struct row plain = {.v4 = V4, .v6 = V6, .pushed = "10.0.0.0/8 fd10::/32"};
@@ -311,6 +352,10 @@ static void test_equal(void **state)
 		{.v4 = V4, .pushed = "10.0.0.0/8 fd10::/32"},
 		{.v4 = V4, .v6 = V6, .pushed = "10.0.0.0/8 fd11::/32"},
 		{.v4 = V4, .v6 = V6, .pushed = "10.0.0.0/8"},
+		{.v4 = V4,
+		 .v6 = V6,
+		 .pushed = "10.0.0.0/8 fd10::/32",
+		 .networks = "192.168.9.0/24"},
 	};
 	struct parent_msg_network a, b;
 
@@ -335,9 +380,8 @@ static void test_equal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_routes),
-		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_dns),
+		cmocka_unit_test(test_routes), cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_dns),    cmocka_unit_test(test_behind),
 		cmocka_unit_test(test_equal),
 	};
 

@@ -152,11 +152,12 @@ struct plan_text {
 	unsigned mtu;
 	const char *addresses[WORDS], *routes[WORDS];
 	const char *source4, *source6;
+	unsigned metric;
 };
 
 static struct netlink_plan plan_of(const struct plan_text *text)
 {
-	struct netlink_plan plan = {.mtu = text->mtu};
+	struct netlink_plan plan = {.mtu = text->mtu, .metric = text->metric};
 	struct prefix prefix;
 
 	for (size_t i = 0; i < WORDS && text->addresses[i]; i++) {
@@ -549,16 +550,40 @@ static void test_conflicts(void **state)
 		{"a part of it is none", {.routes = {"192.0.2.128/25", "198.51.0.0/16"}}, NULL},
 		{"a link-local address is none", {.addresses = {"fe80::99/64"}}, NULL},
 		{"another table's route is none", {.routes = {"203.0.113.0/24"}}, NULL},
+		{"what is pushed, where there is a site's",
+		 {.routes = {"10.88.0.0/16", "fd88::/16"}, .metric = NETLINK_METRIC_PUSHED},
+		 NULL},
+		{"a site's, where there is what was pushed",
+		 {.routes = {"10.89.0.0/16", "fd89::/16"}, .metric = NETLINK_METRIC_SITE},
+		 NULL},
+		{"another site's",
+		 {.routes = {"10.88.0.0/16"}, .metric = NETLINK_METRIC_SITE},
+		 "route 10.88.0.0/16 is already on interface eth0; "},
+		{"what somebody else has pushed",
+		 {.routes = {"fd89::/16"}, .metric = NETLINK_METRIC_PUSHED},
+		 "route fd89::/16 is already on interface eth0; "},
+		{"a site's, where there is a plain one",
+		 {.routes = {"198.51.100.0/24"}, .metric = NETLINK_METRIC_SITE},
+		 "route 198.51.100.0/24 is already on interface eth0; "},
+		{"a plain one, where there is a site's",
+		 {.routes = {"10.88.0.0/16"}},
+		 "route 10.88.0.0/16 is already on interface eth0; "},
 		{"a blackhole behind it is none", {.routes = {"10.66.0.0/16", "fd66::/16"}}, NULL},
 	};
 	struct world *world = *state;
 
-	run("ip link add eth0 type veth peer name eth1 && ip link set eth0 up && "
-	    "ip link set eth1 up && ip addr add 192.0.2.1/24 dev eth0 && "
+	/* Link-local addresses would come some time later, and change what a snapshot sees. */
+	run("ip link add eth0 type veth peer name eth1 && "
+	    "ip link set eth0 addrgenmode none up && ip link set eth1 addrgenmode none up && "
+	    "ip addr add 192.0.2.1/24 dev eth0 && "
 	    "ip addr add 2001:db8::1/64 dev eth0 nodad && "
 	    "ip route add 198.51.100.0/24 via 192.0.2.2 metric 50 && "
 	    "ip -6 route add 2001:db8:1::/48 dev eth0 metric 50 && "
 	    "ip route add 203.0.113.0/24 dev eth0 table 77 && "
+	    "ip route add 10.88.0.0/16 dev eth0 metric 20 && "
+	    "ip -6 route add fd88::/16 dev eth0 metric 20 && "
+	    "ip route add 10.89.0.0/16 dev eth0 metric 40 && "
+	    "ip -6 route add fd89::/16 dev eth0 metric 40 && "
 	    "ip route add blackhole 10.66.0.0/16 metric 4000 && "
 	    "ip -6 route add blackhole fd66::/16 metric 4000 && "
 	    "ip link set " TUN " up && ip addr add 10.7.0.1/32 dev " TUN " && "
@@ -579,6 +604,29 @@ static void test_conflicts(void **state)
 			assert_int_equal(apply(world, &rows[i].plan, &empty, error, sizeof(error)),
 					 0);
 	}
+}
+
+static void test_another_metric_replaces_the_routes(void **state)
+{
+	static const struct plan_text plain = {.addresses = {"10.99.0.2"},
+					       .routes = {"10.0.0.0/8", "fd00::/16"}};
+	static const struct plan_text pushed = {
+		.addresses = {"10.99.0.2"},
+		.routes = {"10.0.0.0/8", "fd00::/16"},
+		.metric = NETLINK_METRIC_PUSHED,
+	};
+	static const char *const routes[] = {"10.0.0.0/8 proto static scope link metric 40",
+					     "fd00::/16 proto static metric 40", NULL};
+	struct world *world = *state;
+	_cleanup_free_ char *before = NULL;
+
+	assert_int_equal(apply(world, NULL, &plain, NULL, 0), 0);
+	before = take_snapshot();
+	assert_int_equal(apply(world, &plain, &pushed, NULL, 0), 0);
+	check_lines("pushed", "ip route show dev " TUN "; ip -6 route show dev " TUN, routes);
+	check_absent("plain", "ip -6 route show dev " TUN, "metric 1024");
+	assert_int_equal(apply(world, &pushed, &plain, NULL, 0), 0);
+	check_snapshot("plain again", before);
 }
 
 /* What somebody took away comes back with the next change, and what is gone need not be removed. */
@@ -701,6 +749,7 @@ int main(void)
 		in_world(test_failure_restores),
 		in_world(test_failure_on_a_fresh_link_restores),
 		in_world(test_conflicts),
+		in_world(test_another_metric_replaces_the_routes),
 		in_world(test_gaps_are_filled),
 		in_world(test_many_routes),
 		in_world(test_interface_names),

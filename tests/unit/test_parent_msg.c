@@ -72,6 +72,7 @@ static struct parent_msg_request make_network(void)
 	assert_true(addr_parse("10.99.0.7", &network->source4));
 	add(&network->dns, "10.0.0.53/32");
 	add_domains(network, 2, "corp.example");
+	network->is_site = true;
 	return request;
 }
 
@@ -100,6 +101,7 @@ static void test_network_round_trip(void **state)
 	assert_int_equal(got.network.source6.family, 0);
 	assert_int_equal(got.network.domain_count, 2);
 	assert_string_equal(got.network.domains[1], "corp.example");
+	assert_true(got.network.is_site);
 	parent_msg_network_done(&got.network);
 	parent_msg_network_done(&request.network);
 	buf_done(&packet);
@@ -154,6 +156,93 @@ static void test_sockets(void **state)
 			assert_memory_equal(packet.data, rows[i].bytes, packet.len);
 			buf_done(&packet);
 		}
+		parent_msg_network_done(&got.network);
+	}
+}
+
+/* Who asks for a reload names nothing: what is read is the parent's business. */
+static void test_reload(void **state)
+{
+	static const struct {
+		const char *name;
+		uint8_t bytes[10];
+		size_t len;
+		bool ok;
+	} rows[] = {
+		{"reload", {0, 0, 0, 9, 3}, 5, true},
+		{"reload of something", {0, 0, 0, 9, 3, 0, 1, '/'}, 8, false},
+		{"adopt", {0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xfe}, 9, true},
+		{"adopt, cut", {0, 0, 0, 0, 4, 0, 0, 1}, 8, false},
+		{"adopt, and more", {0, 0, 0, 0, 4, 0, 0, 1, 0, 0}, 10, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct parent_msg_request got;
+		struct buf packet = {0};
+
+		if (parent_msg_read_request(rows[i].bytes, rows[i].len, &got) != rows[i].ok)
+			fail_msg("%s", rows[i].name);
+		parent_msg_write_request(&packet, &got);
+		if (rows[i].ok)
+			assert_memory_equal(packet.data, rows[i].bytes, rows[i].len);
+		if (rows[i].ok && got.kind == PARENT_MSG_ADOPT)
+			assert_int_equal(got.generation, 0xfffffffe);
+		parent_msg_network_done(&got.network);
+		buf_done(&packet);
+	}
+}
+
+/* ---- routes and forwarding ---- */
+
+static void test_routes(void **state)
+{
+	static const size_t counts[] = {0, 1, PARENT_MSG_ROUTES_MAX, PARENT_MSG_ROUTES_MAX + 1};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+		struct parent_msg_request request = {.id = 5, .kind = PARENT_MSG_ROUTES}, got;
+		struct buf packet = {.limit = PARENT_MSG_MAX};
+		bool ok;
+
+		add_many(&request.network.routes, counts[i]);
+		parent_msg_write_request(&packet, &request);
+		assert_false(packet.failed);
+		ok = read_exact(&packet, packet.len, &got);
+		assert_int_equal(ok, counts[i] <= PARENT_MSG_ROUTES_MAX);
+		if (ok)
+			assert_same_lists(&got.network.routes, &request.network.routes);
+		parent_msg_network_done(&got.network);
+		if (counts[i] == 1) {
+			assert_false(read_exact(&packet, packet.len - 1, &got));
+			parent_msg_network_done(&got.network);
+		}
+		parent_msg_network_done(&request.network);
+		buf_done(&packet);
+	}
+}
+
+static void test_forwarding(void **state)
+{
+	static const struct {
+		uint8_t bytes[7];
+		size_t len;
+		bool ok;
+	} rows[] = {
+		{{0, 0, 0, 9, 6, 1}, 6, true},	   {{0, 0, 0, 9, 6, 2}, 6, true},
+		{{0, 0, 0, 9, 6, 3}, 6, true},	   {{0, 0, 0, 9, 6, 0}, 6, false},
+		{{0, 0, 0, 9, 6, 4}, 6, false},	   {{0, 0, 0, 9, 6}, 5, false},
+		{{0, 0, 0, 9, 6, 1, 0}, 7, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct parent_msg_request got;
+
+		if (parent_msg_read_request(rows[i].bytes, rows[i].len, &got) != rows[i].ok)
+			fail_msg("row %zu", i);
+		if (rows[i].ok)
+			assert_int_equal(got.families, rows[i].bytes[5]);
 		parent_msg_network_done(&got.network);
 	}
 }
@@ -286,6 +375,9 @@ int main(void)
 		cmocka_unit_test(test_network_round_trip),
 		cmocka_unit_test(test_network_cut_anywhere),
 		cmocka_unit_test(test_sockets),
+		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_forwarding),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_prefixes),
 		cmocka_unit_test(test_domain_too_long),

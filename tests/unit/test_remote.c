@@ -71,6 +71,7 @@ static void answer_request(struct signer *signer, const struct key_msg_request *
 	assert_non_null(scheme);
 	assert_true(scheme_fits(scheme, signer->key));
 	assert_true(key_msg_is_certificate_verify(request->tbs, request->tbs_len));
+	assert_int_equal(request->generation, 7);
 	memcpy(tbs, request->tbs, request->tbs_len);
 	if (signer->conduct == LIES)
 		tbs[request->tbs_len - 1] ^= 1;
@@ -199,7 +200,7 @@ static void make_identity(struct identity *identity, const struct kind *kind, en
 	identity->socket = start_signer(&identity->signer, identity->plain, conduct);
 	len = i2d_PUBKEY(identity->plain, &end);
 	assert_true(len > 0 && len <= SPKI_ROOM);
-	identity->remote = remote_key_new(spki, (size_t)len, identity->socket);
+	identity->remote = remote_key_new(spki, (size_t)len, identity->socket, 7);
 	assert_non_null(identity->remote);
 	assert_int_equal(ERR_peek_error(), 0);
 }
@@ -463,16 +464,16 @@ static void keys_that_we_do_not_sign_with_are_not_made(void **state)
 	uint8_t spki[SPKI_ROOM + 4096] = {0x30, 0x82, 0x20, 0};
 
 	(void)state;
-	assert_null(remote_key_new(spki, 0, 0));
-	assert_null(remote_key_new(spki, SPKI_ROOM, 0));
-	assert_null(remote_key_new(spki, sizeof(spki), 0));
+	assert_null(remote_key_new(spki, 0, 0, 0));
+	assert_null(remote_key_new(spki, SPKI_ROOM, 0, 0));
+	assert_null(remote_key_new(spki, sizeof(spki), 0, 0));
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		EVP_PKEY *key = make_key(&others[i]);
 		uint8_t *end = spki;
 		int len = i2d_PUBKEY(key, &end);
 
 		ERR_clear_error();
-		assert_null(remote_key_new(spki, (size_t)len, 0));
+		assert_null(remote_key_new(spki, (size_t)len, 0, 0));
 		assert_int_not_equal(ERR_peek_error(), 0);
 		EVP_PKEY_free(key);
 	}
@@ -525,7 +526,7 @@ static EVP_PKEY *start_holding(struct holding *holding, EVP_PKEY *key)
 	close(holding->theirs);
 	assert_int_equal(holder_wait(holding->child.socket, 10000, &spki, error, sizeof(error)), 0);
 	unlink(holding->path);
-	remote = remote_key_new(spki.data, spki.len, holding->ours);
+	remote = remote_key_new(spki.data, spki.len, holding->ours, 0);
 	buf_done(&spki);
 	return remote;
 }

@@ -125,7 +125,7 @@ static const struct call calls[] = {
 	{"bpf", NONE, NONE, SYS_bpf, {-1}},
 	{"perf_event_open", NONE, NONE, SYS_perf_event_open, {0}},
 	{"userfaultfd", NONE, NONE, SYS_userfaultfd, {-1}},
-	{"memfd_create", NONE, NONE, SYS_memfd_create, {0}},
+	{"memfd_create", P, NONE, SYS_memfd_create, {0}},
 	{"mount", NONE, NONE, SYS_mount, {0}},
 	{"umount2", NONE, NONE, SYS_umount2, {0}},
 	{"pivot_root", NONE, NONE, SYS_pivot_root, {0}},
@@ -170,13 +170,15 @@ static const struct call calls[] = {
 	{"eventfd2", P | S | E, NONE, SYS_eventfd2, {0, -1}},
 	{"ioctl, FIONREAD", P | F | S | E, NONE, SYS_ioctl, {-1, FIONREAD}},
 	{"ioctl, FIONBIO", P | S | E, NONE, SYS_ioctl, {-1, FIONBIO}},
+	{"ioctl, TCGETS", NONE, P | S | E, SYS_ioctl, {-1, TCGETS}},
 	{"ioctl, TUNSETIFF", P, NONE, SYS_ioctl, {-1, TUNSETIFF}},
 	{"ioctl, TIOCSTI", NONE, NONE, SYS_ioctl, {-1, TIOCSTI}},
 	{"fcntl, flags", P | F | S | E, NONE, SYS_fcntl, {-1, F_GETFL}},
 	{"fcntl, lock", F | S, NONE, SYS_fcntl, {-1, F_SETLK}},
 	{"fcntl, owner", F | S, NONE, SYS_fcntl, {-1, F_SETOWN}},
 
-	{"open, read-only", P | F | S, NONE, SYS_openat, {-1, (long)"x", O_RDONLY | O_CLOEXEC}},
+	{"open, read-only", P | F | S, E, SYS_openat, {-1, (long)"x", O_RDONLY | O_CLOEXEC}},
+	{"open, inherited", P | F | S, NONE, SYS_openat, {-1, (long)"x", O_RDONLY}},
 	{"open, directory", P | F | S, NONE, SYS_openat, {-1, (long)"x", O_DIRECTORY}},
 	{"open, read and write", P | S, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_CLOEXEC}},
 	{"open, write", S, NONE, SYS_openat, {-1, (long)"x", O_WRONLY}},
@@ -287,10 +289,28 @@ static bool use_secure_random(void)
 	return getentropy(bytes, sizeof(bytes)) == 0 && memcmp(bytes, zero, sizeof(bytes)) != 0;
 }
 
+/* So much in small pieces that the thread's own heap grows, and shrinks when they are free. */
+static bool use_heap(void)
+{
+	enum { PIECES = 100, PIECE = 100000 };
+	char *pieces[PIECES];
+	bool done = true;
+
+	for (size_t i = 0; i < PIECES; i++) {
+		pieces[i] = malloc(PIECE);
+		done = done && pieces[i];
+		if (pieces[i])
+			memset(pieces[i], 7, PIECE);
+	}
+	for (size_t i = PIECES; i-- > 0;)
+		free(pieces[i]);
+	return done;
+}
+
 static void *use_thread(void *argument)
 {
 	pthread_setname_np(pthread_self(), "probe");
-	*(bool *)argument = use_memory();
+	*(bool *)argument = use_heap() && use_memory();
 	return NULL;
 }
 
@@ -432,7 +452,7 @@ static bool load_engine_over_store(void)
 static bool open_after_engine_over_store(void)
 {
 	if (load_engine_over_store())
-		open("/dev/null", O_RDONLY | O_CLOEXEC);
+		open("/dev/null", O_RDWR | O_CLOEXEC);
 	return true;
 }
 

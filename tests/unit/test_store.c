@@ -831,6 +831,36 @@ static void spoil_page(struct fixture *fixture, const char *path)
 	close(fd);
 }
 
+static void add_trigger(struct fixture *fixture, const char *path)
+{
+	open_store(fixture);
+	close_store(fixture);
+	run_sql(path, "CREATE TRIGGER t AFTER INSERT ON denied BEGIN DELETE FROM denied; END");
+}
+
+/* An index with another's pages: what is looked up by it would not be found. */
+static void mix_indexes(struct fixture *fixture, const char *path)
+{
+	struct store_seen seen = make_seen(1, NOW_S, FAR_S);
+
+	open_store(fixture);
+	store_put_seen(fixture->store, &seen);
+	close_store(fixture);
+	run_sql(path, "PRAGMA writable_schema = ON;"
+		      "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema"
+		      " WHERE name = 'leases_used') WHERE name = 'seen_identity'");
+}
+
+/* SQLite's message quotes it. */
+static void break_schema(struct fixture *fixture, const char *path)
+{
+	open_store(fixture);
+	close_store(fixture);
+	run_sql(path, "PRAGMA writable_schema = ON;"
+		      "UPDATE sqlite_schema SET name = 'a' || char(10) || 'b', sql = 'CREATE'"
+		      " WHERE name = 'leases_used'");
+}
+
 static void make_directory(struct fixture *fixture, const char *path)
 {
 	(void)fixture;
@@ -879,12 +909,16 @@ static void what_cannot_be_opened(void **state)
 		{"somebody's database", make_strangers, -EBADMSG, "a database, but not tund's"},
 		{"marked as another's", make_marked, -EBADMSG, "a database, but not tund's"},
 		{"newer", make_newer, -EOPNOTSUPP, "its schema is 2, this one knows 1"},
-		{"a table is missing", lose_table, -EIO, "no such table"},
+		{"a table is missing", lose_table, -EBADMSG,
+		 "its tables are not as tund makes them"},
 		{"a serial too long", lengthen_serial, -EBADMSG, "malformed entry"},
 		{"an address of another family", spoil_address, -EBADMSG, "malformed entry"},
 		{"a kind unheard of", spoil_kind, -EBADMSG, "malformed entry"},
 		{"a zero in a name", spoil_zero, -EBADMSG, "malformed entry"},
-		{"a damaged page", spoil_page, -EBADMSG, "malformed"},
+		{"a trigger", add_trigger, -EBADMSG, "its tables are not as tund makes them"},
+		{"an index of other rows", mix_indexes, -EBADMSG, "damaged: 2nd reference to page"},
+		{"a schema that is none", break_schema, -EBADMSG, "schema (a\\x0ab)"},
+		{"a damaged page", spoil_page, -EBADMSG, "damaged: "},
 		{"a directory", make_directory, -EISDIR, "Is a directory"},
 		{"a link", make_link, -ELOOP, "symbolic link"},
 		{"no directory", remove_directory, -ENOENT, "No such file or directory"},

@@ -415,7 +415,7 @@ static void test_garbage(void **state)
 		{"", TLS_CLOSED, REASON_PROTOCOL_ERROR},
 		{"GET / HTTP/1.1\r\n\r\n", TLS_FAILED, REASON_PROTOCOL_ERROR},
 		{"\x16\x03\x01", TLS_CLOSED, REASON_PROTOCOL_ERROR},
-		{"SSH-2.0-OpenSSH_9\r\n", TLS_FAILED, REASON_VERSION_TOO_OLD},
+		{"SSH-2.0-OpenSSH_9\r\n", TLS_FAILED, REASON_PROTOCOL_ERROR},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {

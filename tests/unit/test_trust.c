@@ -237,6 +237,8 @@ static void test_ca_problems(void **state)
 		       "corp.crt", "not a whole certificate");
 	expect_problem(with_leaf, NULL, "corp.crt", "certificate \"CN=alice\": it is no authority");
 	expect_problem(with_key, NULL, "corp.crt", "a block \"PRIVATE KEY\" where a certificate");
+	expect_problem("-----BEGIN \x1b[2J\x07-----\nMAA=\n-----END \x1b[2J\x07-----\n", NULL,
+		       "corp.crt", "a block \"\\x1b[2J\\x07\" where a certificate");
 	expect_problem(fixture->list_pem, NULL, "corp.crt", "name it in trust.crl");
 	expect_problem(fixture->sub_pem, NULL, "corp.crt", "no self-signed authority");
 	free(half);
@@ -342,6 +344,37 @@ static void test_warnings(void **state)
 		       "not signed by that authority");
 	expect_warning(root, make_list(&(struct certs_list_spec){.number = 1}, &fixture->stranger),
 		       1, "which trust.ca does not name");
+}
+
+/* Authorities write entries in any order, and what is signed is that order. */
+static void test_entries_in_any_order(void **state)
+{
+	struct fixture *fixture = *state;
+	char *list = make_list(&(struct certs_list_spec){.number = 1,
+							 .entries = {{.serial = 0x90},
+								     {.serial = 0x30},
+								     {.serial = 0x60}}},
+			       &fixture->root);
+	struct heard heard;
+	struct trust *trust = load(fixture->root_pem, list, &heard);
+
+	assert_non_null(trust);
+	assert_int_equal(heard.warnings, 0);
+	assert_true(trust->crls[0].signature_ok);
+	for (int serial = 0x30; serial <= 0x90; serial += 0x10) {
+		ASN1_INTEGER *number = ASN1_INTEGER_new();
+		X509_REVOKED *entry = NULL;
+
+		ASN1_INTEGER_set(number, serial);
+		assert_int_equal(X509_CRL_get0_by_serial(trust->crls[0].crl, &entry, number),
+				 serial % 0x30 == 0);
+		ASN1_INTEGER_free(number);
+	}
+	/* It is asked again wherever an authority was only sent along. */
+	assert_int_equal(X509_CRL_verify(trust->crls[0].crl, X509_get0_pubkey(fixture->root.cert)),
+			 1);
+	trust_unref(trust);
+	free(list);
 }
 
 /* With two authorities of one name the list belongs to the one that signed it. */
@@ -464,12 +497,19 @@ static void test_too_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pem),	      cmocka_unit_test(test_der),
-		cmocka_unit_test(test_ca_problems),   cmocka_unit_test(test_bad_authorities),
-		cmocka_unit_test(test_list_problems), cmocka_unit_test(test_nothing_named),
-		cmocka_unit_test(test_warnings),      cmocka_unit_test(test_namesakes),
-		cmocka_unit_test(test_denials),	      cmocka_unit_test(test_refs),
-		cmocka_unit_test(test_too_many),      cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_pem),
+		cmocka_unit_test(test_der),
+		cmocka_unit_test(test_ca_problems),
+		cmocka_unit_test(test_bad_authorities),
+		cmocka_unit_test(test_list_problems),
+		cmocka_unit_test(test_nothing_named),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_namesakes),
+		cmocka_unit_test(test_entries_in_any_order),
+		cmocka_unit_test(test_denials),
+		cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_too_large),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -226,6 +226,8 @@ static struct tunnel_params make_params(bool full6)
 	add(&params.routes, "fd10::/32");
 	add(&params.exclude, "10.1.0.0/16");
 	add(&params.exclude, "fd10:1::1");
+	add(&params.networks, "10.20.0.0/16");
+	add(&params.networks, "fd20::/48");
 	return params;
 }
 
@@ -246,6 +248,7 @@ static void assert_same(const struct tunnel_params *a, const struct tunnel_param
 	assert_same_lists(&a->dns, &b->dns);
 	assert_same_lists(&a->routes, &b->routes);
 	assert_same_lists(&a->exclude, &b->exclude);
+	assert_same_lists(&a->networks, &b->networks);
 	assert_int_equal(a->domain_count, b->domain_count);
 	for (size_t i = 0; i < a->domain_count; i++)
 		assert_string_equal(a->domains[i], b->domains[i]);
@@ -315,6 +318,7 @@ static void test_spelling(void **state)
 		"\r\nX-CSTP-Split-Include-IP6: fd10::/32\r\n",
 		"\r\nX-CSTP-Split-Exclude: 10.1.0.0/16\r\n",
 		"\r\nX-CSTP-Split-Exclude-IP6: fd10:1::1/128\r\n",
+		"\r\nX-Tund-Network: 10.20.0.0/16\r\nX-Tund-Network: fd20::/48\r\n",
 		"\r\nX-CSTP-Default-Domain: corp.example\r\n",
 		"\r\nX-CSTP-Split-DNS: lab.example\r\n",
 		"\r\nX-CSTP-DNS: 10.0.0.53\r\n",
@@ -508,6 +512,23 @@ static const struct broken_case {
 	{LEAST "X-CSTP-Address: 10.0.0\r\n", "X-CSTP-Address"},
 	{LEAST "X-CSTP-Address: 10.0.0.2/24\r\n", "X-CSTP-Address"},
 	{LEAST "X-CSTP-Address:\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: 127.0.0.1\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: 0.0.0.0\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: 224.0.0.1\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: 255.255.255.255\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: ::1\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address: ff02::1\r\n", "X-CSTP-Address"},
+	{LEAST "X-CSTP-Address-IP6: fe80::1/64\r\n", "X-CSTP-Address-IP6"},
+	{LEAST "X-CSTP-Address-IP6: ::/0\r\n", "X-CSTP-Address-IP6"},
+	{LEAST "X-CSTP-Address-IP6: fd00::2\r\nX-CSTP-Address-IP6: fd00::2/x\r\n",
+	 "X-CSTP-Address-IP6"},
+	{LEAST "X-CSTP-Netmask: fe80::1/64\r\n", "X-CSTP-Netmask"},
+	{LEAST "X-CSTP-Netmask: fd00::2/\r\n", "X-CSTP-Netmask"},
+	{LEAST "X-CSTP-Netmask:\r\n", "X-CSTP-Netmask"},
+	{LEAST "X-CSTP-Netmask: 255.255.0.0/16\r\n", "X-CSTP-Netmask"},
+	{"X-CSTP-Address: 10.0.0.2\r\nX-CSTP-MTU: 1400 \r\nX-CSTP-DPD: 1\t2\r\n", "timer"},
+	{"X-CSTP-Address: 10.0.0.2\r\nX-CSTP-MTU: -1400\r\n", "no usable MTU"},
+	{"X-CSTP-Address: 10.0.0.2\r\nX-CSTP-MTU: 99999999999\r\n", "no usable MTU"},
 	{LEAST "X-CSTP-Address-IP6: 10.0.0.2/24\r\n", "X-CSTP-Address-IP6"},
 	{LEAST "X-CSTP-Address-IP6: fd00::2/129\r\n", "X-CSTP-Address-IP6"},
 	{LEAST "X-CSTP-Netmask: 255.0.255.0\r\n", "X-CSTP-Netmask"},
@@ -522,6 +543,8 @@ static const struct broken_case {
 	{LEAST "X-CSTP-Split-Include: 10.0.0.0/255.0.255.0\r\n", "X-CSTP-Split-Include"},
 	{LEAST "X-CSTP-Split-Include: 10.0.0.0/\r\n", "X-CSTP-Split-Include"},
 	{LEAST "X-CSTP-Split-Exclude: x\r\n", "X-CSTP-Split-Exclude"},
+	{LEAST "X-Tund-Network: x\r\n", "X-Tund-Network"},
+	{LEAST "X-Tund-Network: 10.0.0.0/33\r\n", "X-Tund-Network"},
 	{LEAST "X-CSTP-DPD: soon\r\n", "timer"},
 	{LEAST "X-CSTP-Rekey-Time: -1\r\n", "timer"},
 	{LEAST "X-CSTP-Idle-Timeout: 9999999999\r\n", "timer"},
@@ -577,9 +600,14 @@ static void test_answer_limits(void **state)
 static void test_many_routes(void **state)
 {
 	static const struct {
-		size_t count;
+		size_t count, networks;
 		bool ok;
-	} rows[] = {{TUNNEL_PARAMS_ROUTES_MAX, true}, {TUNNEL_PARAMS_ROUTES_MAX + 1, false}};
+		const char *says;
+	} rows[] = {
+		{TUNNEL_PARAMS_ROUTES_MAX, TUNNEL_PARAMS_NETWORKS_MAX, true, ""},
+		{TUNNEL_PARAMS_ROUTES_MAX + 1, 0, false, "X-CSTP-Split-Include"},
+		{0, TUNNEL_PARAMS_NETWORKS_MAX + 1, false, "X-Tund-Network"},
+	};
 	struct addr first = parse("10.0.0.0");
 
 	(void)state;
@@ -595,6 +623,12 @@ static void test_many_routes(void **state)
 
 			prefix_list_add(&params.routes, &prefix);
 		}
+		for (size_t k = 0; k < rows[i].networks; k++) {
+			struct addr addr = addr_add(&first, k);
+			struct prefix prefix = prefix_host(&addr);
+
+			prefix_list_add(&params.networks, &prefix);
+		}
 		tunnel_params_write_answer(&text, &params, "tund");
 		head = read_head(&text, false);
 		assert_int_equal(tunnel_params_read_answer(&head, &got, error, sizeof(error)),
@@ -602,7 +636,7 @@ static void test_many_routes(void **state)
 		if (rows[i].ok)
 			assert_same_lists(&got.routes, &params.routes);
 		else
-			assert_non_null(strstr(error, "X-CSTP-Split-Include"));
+			assert_non_null(strstr(error, rows[i].says));
 		tunnel_params_done(&got);
 		tunnel_params_done(&params);
 		buf_done(&text);

@@ -1088,6 +1088,13 @@ static void test_facts(void **state)
 	assert_string_equal(cert->serial, "1f");
 	assert_int_equal(cert->expires_at, identity_time(X509_get0_notAfter(world.subs[0].cert)));
 	assert_int_equal(cert->not_after, identity_time(X509_get0_notAfter(world.leaf.cert)));
+	assert_int_equal(cert->authority_count, 2);
+	assert_memory_equal(cert->authorities[1], root, 32);
+	identity_spki_hash(world.subs[0].cert, root);
+	assert_memory_equal(cert->authorities[0], root, 32);
+	assert_int_equal(sk_X509_num(verdict.chain), 3);
+	assert_int_equal(X509_cmp(sk_X509_value(verdict.chain, 0), world.leaf.cert), 0);
+	assert_int_equal(X509_cmp(sk_X509_value(verdict.chain, 2), world.root.cert), 0);
 	verify_done(&verdict);
 	verify_done(&verdict); /* nothing is left to free */
 	free_world(&world);

@@ -45,7 +45,9 @@ static const struct {
 				"the list is not signed by the authority it speaks for; fetch it "
 				"again from the authority"},
 	[REASON_OCSP_UNAVAILABLE] = {"ocsp-unavailable", "check the responder"},
-	[REASON_NO_ACCESS] = {"no-access", "add an access or site block that matches the identity"},
+	[REASON_NO_ACCESS] = {"no-access",
+			      "let the identity in at the gateway: in a tund, by an access or site "
+			      "block that matches it"},
 	[REASON_DUPLICATE_IDENTITY] = {"duplicate-identity",
 				       "the identity is connected elsewhere; disconnect it there, "
 				       "or change gateway.duplicate"},

@@ -19,6 +19,8 @@ enum { COOKIE_KEY = 32, COOKIE = 32 };
  */
 static const char suites[] = "PSK-AES256-GCM-SHA384:PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256:"
 			     "ECDHE-PSK-CHACHA20-POLY1305";
+static const char suites_plain[] =
+	"PSK-AES256-GCM-SHA384:PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256";
 static const char suites_without_aes[] =
 	"ECDHE-PSK-CHACHA20-POLY1305:PSK-CHACHA20-POLY1305:PSK-AES256-GCM-SHA384:"
 	"PSK-AES128-GCM-SHA256";
@@ -158,6 +160,8 @@ static bool prepare(struct dtls *dtls, bool is_server, const struct dtls_options
 	SSL_set_mtu(dtls->ssl, (long)options->mtu);
 	if (!is_server) {
 		SSL_set_connect_state(dtls->ssl);
+		if (options->plain_psk && SSL_set_cipher_list(dtls->ssl, suites_plain) != 1)
+			return false;
 		return place_app_id(dtls->ssl, options->app_id, options->app_id_len);
 	}
 	SSL_set_accept_state(dtls->ssl);

@@ -62,6 +62,7 @@ struct dtls_options {
 	const uint8_t *peer; /* 18 bytes, server */
 	bool verify_hello;   /* server: answer the first hello with a HelloVerifyRequest */
 	unsigned mtu;	     /* bytes of UDP payload a handshake datagram may have */
+	bool plain_psk;	     /* client: offer no suite with a Diffie-Hellman exchange */
 };
 
 struct dtls *dtls_new(struct dtls_setup *setup, bool is_server, const struct dtls_options *options);

@@ -129,6 +129,13 @@ int tls_setup_init(struct tls_setup *setup, const struct tls_options *options, c
 	return -EINVAL;
 }
 
+struct tls_setup tls_setup_ref(const struct tls_setup *setup)
+{
+	SSL_CTX_up_ref(setup->server);
+	SSL_CTX_up_ref(setup->client);
+	return *setup;
+}
+
 void tls_setup_done(struct tls_setup *setup)
 {
 	SSL_CTX_free(setup->server);
@@ -395,10 +402,13 @@ enum reason tls_failure(const struct tls *tls, char *text, size_t size)
 		snprintf(text, size, "the peer sent no certificate");
 		return REASON_CERT_MISSING;
 	case SSL_R_UNSUPPORTED_PROTOCOL:
-	case SSL_R_WRONG_VERSION_NUMBER:
 	case SSL_R_VERSION_TOO_LOW:
 		snprintf(text, size, "the peer does not offer TLS 1.3");
 		return REASON_VERSION_TOO_OLD;
+	case SSL_R_WRONG_VERSION_NUMBER: /* of a record: none that TLS ever had */
+	case SSL_R_HTTP_REQUEST:
+		snprintf(text, size, "the peer does not speak TLS on this port");
+		return REASON_PROTOCOL_ERROR;
 	default:
 		break;
 	}

@@ -41,6 +41,8 @@ struct tls_options {
 /* 0, or -EINVAL with one line in error. */
 int tls_setup_init(struct tls_setup *setup, const struct tls_options *options, char *error,
 		   size_t size);
+/* One more owner of the same: both call tls_setup_done. */
+struct tls_setup tls_setup_ref(const struct tls_setup *setup);
 void tls_setup_done(struct tls_setup *setup);
 
 struct tls {

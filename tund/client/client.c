@@ -34,12 +34,14 @@ enum {
 	RETRY_REPLACED_MS = 60000,
 	RENEWAL_RETRY_MS = 30000,
 	STABLE_S = 10,	  /* a tunnel that lasted so long is dialled again at once */
+	DPD_S = 30,	  /* where the gateway names none: every one answers */
 	GIVE_BACK_S = 60, /* without a gateway for so long, the host gets its network back */
 	OUTER_V4 = 20,
 	OUTER_V6 = 40,
 	OUTER_UDP = 8,
 	CSTP_TYPE = 1,
 	THE_SESSION = 1, /* a client has one */
+	GATEWAY_HOST_MAX = 256,
 };
 
 static void dial(struct client *client, bool renewal);
@@ -58,6 +60,36 @@ const char *client_state_name(const struct client *client)
 	return state_names[client->state];
 }
 
+static void tell(const struct client *client, enum event_kind kind, enum reason reason,
+		 const char *text, const char *handshake_id)
+{
+	event_post(client->options.events,
+		   &(struct event){
+			   .kind = kind,
+			   .reason = reason,
+			   .text = text,
+			   .identity = client->config->client.gateways.items[client->gateway],
+			   .handshake_id = handshake_id,
+		   });
+}
+
+static void tell_state(const struct client *client, const char *why)
+{
+	static const enum event_kind kinds[] = {
+		[CLIENT_DIALLING] = EVENT_TUNNEL_CONNECTING,
+		[CLIENT_UP] = EVENT_TUNNEL_UP,
+		[CLIENT_WAITING] = EVENT_TUNNEL_WAITING,
+	};
+
+	/* What was wrong before is no reason to try again. */
+	enum reason reason =
+		client->state == CLIENT_WAITING || why ? client->last_reason : REASON_NONE;
+
+	if (client->state == CLIENT_WAITING && !why && reason == REASON_NONE)
+		why = client->last_error;
+	tell(client, kinds[client->state], reason, why, NULL);
+}
+
 static void client_enter(struct client *client, enum client_state state, const char *why)
 {
 	if (client->state == state)
@@ -66,6 +98,7 @@ static void client_enter(struct client *client, enum client_state state, const c
 		 why && why[0] ? ": " : "", why ? why : "");
 	client->state = state;
 	client->since_at = clock_wall();
+	tell_state(client, why);
 }
 
 /* ---- WAITING ---- */
@@ -110,17 +143,18 @@ static void withdraw(struct client *client)
 	parent_link_ask_network(client->options.parent, &nothing, on_withdrawn, client);
 }
 
-static void wait_and_retry(struct client *client)
+static void wait_and_retry(struct client *client, bool hopeless)
 {
 	int64_t delay_ms;
 
 	client->failures++;
 	client->gateway = (client->gateway + 1) % client->config->client.gateways.count;
 	/* The others of the list are tried at once; a whole round without success is waited for. */
-	if (client->failures % client->config->client.gateways.count != 0 && !client->last_refused)
+	if (client->failures % client->config->client.gateways.count != 0 &&
+	    (!client->last_refused || hopeless))
 		delay_ms = 0;
 	else
-		delay_ms = back_off_ms(client);
+		delay_ms = hopeless ? (int64_t)RETRY_MAX_MS : back_off_ms(client);
 	client_enter(client, CLIENT_WAITING, NULL);
 	if (clock_wall() - client->lost_at >= GIVE_BACK_S)
 		withdraw(client);
@@ -140,6 +174,15 @@ static void remember_failure(struct client *client, const struct dial_result *re
 	log_warn("%s%s: %s: %.400s%s%s%s", result->by_us ? "refused " : "", gateway,
 		 result->refused ? reason_word(result->reason) : "no connection", result->text,
 		 result->id[0] ? " (handshake " : "", result->id, result->id[0] ? ")" : "");
+}
+
+/* An attempt that came to nothing; a tunnel's end is none. */
+static void count_failure(struct client *client, const struct dial_result *result)
+{
+	struct client_counts *counts = &client->counts;
+
+	(result->refused ? counts->refused : counts->failed)[result->reason]++;
+	tell(client, EVENT_ATTEMPT_FAILED, result->reason, result->text, result->id);
 }
 
 /* ---- UP ---- */
@@ -178,10 +221,11 @@ static void attach(struct client *client, struct dial_result *result)
 		.replaces = client->flow,
 		.name = xalloc_string(client->config->client.gateways.items[client->gateway]),
 		.tls = take(result->tls),
+		.early = result->early,
 		.has_dtls = params->has_dtls,
 		.app_id_len = params->app_id_len,
 		.mtu = inner_mtu(result),
-		.dpd_us = params->dpd_s * CLOCK_SECOND_US,
+		.dpd_us = (params->dpd_s ? params->dpd_s : DPD_S) * CLOCK_SECOND_US,
 		.keepalive_us = params->keepalive_s * CLOCK_SECOND_US,
 		.access = access_everything(),
 		.peer_is_tund = result->is_tund,
@@ -191,12 +235,28 @@ static void attach(struct client *client, struct dial_result *result)
 	spec->path.peer = addr_endpoint(&peer, params->dtls_port);
 	add_own(&spec->own, &params->v4);
 	add_own(&spec->own, &params->v6);
+	for (size_t i = 0; i < params->networks.count; i++)
+		prefix_list_add(&spec->own, &params->networks.items[i]);
+	result->early = (struct buf){0};
 	client->flow = spec->id;
 	worker_post(client->worker, order);
 }
 
+static void forget_peer(struct client *client)
+{
+	X509_free(client->peer_leaf);
+	sk_X509_pop_free(client->peer_chain, X509_free);
+	identity_cert_unref(client->peer);
+}
+
 static void describe(struct client *client, const struct dial_result *result)
 {
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(result->tls->ssl);
+
+	forget_peer(client);
+	client->peer = identity_cert_ref(result->tls->verdict.cert);
+	client->peer_leaf = SSL_get1_peer_certificate(result->tls->ssl);
+	client->peer_chain = chain ? X509_chain_up_ref(chain) : NULL;
 	snprintf(client->tls_version, sizeof(client->tls_version), "%s", tls_version(result->tls));
 	snprintf(client->cipher, sizeof(client->cipher), "%s", tls_cipher(result->tls));
 	snprintf(client->group, sizeof(client->group), "%s", tls_group(result->tls));
@@ -207,6 +267,7 @@ static void tunnel_done(struct dial_result *tunnel)
 {
 	tunnel_params_done(&tunnel->params);
 	prefix_list_done(&tunnel->outer);
+	buf_wipe(&tunnel->early);
 	tls_free(tunnel->tls);
 	explicit_bzero(tunnel, sizeof(*tunnel));
 }
@@ -225,25 +286,77 @@ static void log_up(const struct client *client)
 		 client->network.routes.count);
 }
 
+unsigned client_site_families(const struct client *client)
+{
+	const struct prefix_list *networks = &client->tunnel.params.networks;
+	unsigned families = 0;
+
+	for (size_t i = 0; i < networks->count; i++)
+		families |= networks->items[i].addr.family == 6 ? PARENT_MSG_V6 : PARENT_MSG_V4;
+	return families;
+}
+
+void client_take_forwarding(struct client *client, const char *text)
+{
+	if (text[0] && strcmp(client->unforwarded, text) != 0)
+		log_warn("%s", text);
+	snprintf(client->unforwarded, sizeof(client->unforwarded), "%s", text);
+}
+
+static void on_forwarding(int error, const char *text, void *user)
+{
+	(void)error;
+	client_take_forwarding(user, text);
+}
+
+static void check_forwarding(struct client *client)
+{
+	unsigned families = client_site_families(client);
+
+	if (families)
+		parent_link_ask_forwarding(client->options.parent, families, on_forwarding, client);
+	else
+		client->unforwarded[0] = '\0';
+}
+
 static void go_up(struct client *client, struct dial_result *result)
 {
 	unsigned rekey_s = result->params.rekey_s;
+	bool renewed = client->state == CLIENT_UP;
 
+	client->counts.connected++;
 	describe(client, result);
-	client->over_dtls = client->over_dtls && client->state == CLIENT_UP;
+	client->over_dtls = client->over_dtls && client->state == CLIENT_UP &&
+			    client->config->client.transport != CONFIG_TRANSPORT_TCP;
 	attach(client, result);
 	tunnel_done(&client->tunnel);
 	client->tunnel = *result;
 	*result = (struct dial_result){0};
 	client->last_reason = REASON_NONE;
-	client->last_refused = false;
+	client->last_refused = client->turned_out = false;
 	client->last_error[0] = client->last_id[0] = '\0';
 	client_enter(client, CLIENT_UP, NULL);
+	if (renewed)
+		tell(client, EVENT_TUNNEL_RENEWED, REASON_NONE, NULL, NULL);
 	log_up(client);
-	if (rekey_s)
+	check_forwarding(client);
+	client_replan(client, false);
+	if (client->stale)
+		arm(client, 0);
+	else if (rekey_s)
 		arm(client, (int64_t)rekey_s * 1000);
 	else
 		uv_timer_stop(&client->retry);
+}
+
+static void set_network(struct client *client, struct dial_result *result);
+static void ask_again(const struct client *client, struct dial_result *result);
+static void take_failure(struct client *client, const struct dial_result *result);
+
+/* What the kernel says to an address of a family that this host, or the device, runs without. */
+static bool lacks_family(int error)
+{
+	return error == -EACCES || error == -EAFNOSUPPORT || error == -EOPNOTSUPP;
 }
 
 static void on_network(int error, const char *text, void *user)
@@ -251,11 +364,21 @@ static void on_network(int error, const char *text, void *user)
 	struct client *client = user;
 	struct dial_result *result = take(client->pending);
 
-	if (error == 0) {
+	if (lacks_family(error) && result->params.v4.family && result->params.v6.family) {
+		log_warn("the tunnel carries IPv4 alone: %s", text);
+		client->without_v6 = true;
+		parent_msg_network_done(&client->pending_network);
+		set_network(client, result);
+	} else if (error == 0) {
 		parent_msg_network_done(&client->network);
 		client->network = client->pending_network;
 		client->pending_network = (struct parent_msg_network){0};
-		go_up(client, result);
+		ask_again(client, result);
+		if (result->reason == REASON_NONE)
+			go_up(client, result);
+		else
+			take_failure(client, result);
+		tunnel_done(result);
 	} else {
 		parent_msg_network_done(&client->pending_network);
 		result->reason = REASON_INTERNAL;
@@ -263,8 +386,9 @@ static void on_network(int error, const char *text, void *user)
 		snprintf(result->text, sizeof(result->text), "cannot set this host's network: %s",
 			 text);
 		remember_failure(client, result);
+		count_failure(client, result);
 		tunnel_done(result);
-		wait_and_retry(client);
+		wait_and_retry(client, false);
 	}
 	free(result);
 }
@@ -277,14 +401,33 @@ static unsigned planned_mtu(const struct client *client, const struct dial_resul
 	return client->flow && client->mtu && client->mtu < mtu ? client->mtu : mtu;
 }
 
+/* A gateway that has lost our lease: the tunnel goes on with what it gives now, but what runs inside
+ * is bound to what it gave before. */
+static void tell_change(const struct addr *before, const struct addr *now)
+{
+	char then_text[ADDR_TEXT], now_text[ADDR_TEXT];
+
+	if (!before->family || !now->family || addr_equal(before, now))
+		return;
+	log_warn("the gateway gives us %s instead of %s: connections inside the tunnel break",
+		 addr_print(now, now_text), addr_print(before, then_text));
+}
+
+static void tell_changes(const struct tunnel_params *before, const struct tunnel_params *now)
+{
+	tell_change(&before->v4, &now->v4);
+	tell_change(&before->v6, &now->v6);
+}
+
 /* The host's network first: a packet must not come back by a route that is not there yet. */
 static void set_network(struct client *client, struct dial_result *result)
 {
 	struct parent_msg_network network;
 
 	client->mtu = planned_mtu(client, result);
-	if (client->mtu < TUNNEL_PARAMS_MTU_MIN_V6)
+	if (client->mtu < TUNNEL_PARAMS_MTU_MIN_V6 || client->without_v6)
 		result->params.v6 = (struct addr){0};
+	tell_changes(&client->tunnel.params, &result->params);
 	netconf_plan(&client->config->client, &result->params, &client->outer, client->mtu,
 		     &network);
 	if (netconf_equal(&network, &client->network)) {
@@ -331,13 +474,74 @@ static void take_failure(struct client *client, const struct dial_result *result
 		return;
 	}
 	remember_failure(client, result);
+	count_failure(client, result);
 	if (client->flow) {
 		arm(client, RENEWAL_RETRY_MS);
 		return;
 	}
-	if (result->refused)
+	/* A gateway that is being restarted can look like one that refuses us: once. */
+	if (result->refused && (!result->guessed || client->turned_out))
 		withdraw(client);
-	wait_and_retry(client);
+	client->turned_out = result->guessed;
+	wait_and_retry(client, result->hopeless);
+}
+
+enum reason client_ask_gateway(const struct client *client, X509 *leaf, STACK_OF(X509) * chain,
+			       char *text, size_t size)
+{
+	char host[GATEWAY_HOST_MAX];
+	uint16_t port;
+	struct verdict verdict;
+	enum reason reason;
+
+	addr_host_split(client->config->client.gateways.items[client->gateway], 443, host,
+			sizeof(host), &port);
+	verdict = verify_ask(&(struct verify_question){
+		.trust = client->trust,
+		.leaf = leaf,
+		.untrusted = chain,
+		.role = VERIFY_GATEWAY,
+		.peer_name =
+			client->config->trust.peer_name ? client->config->trust.peer_name : host,
+		.at = clock_wall(),
+	});
+	reason = verdict.reason;
+	snprintf(text, size, "%s", verdict.text);
+	verify_done(&verdict);
+	return reason;
+}
+
+/* Trust has changed since the handshake's verdict. */
+static void ask_again(const struct client *client, struct dial_result *result)
+{
+	if (result->reason != REASON_NONE || result->tls->trust == client->trust)
+		return;
+	result->reason = client_ask_gateway(client, SSL_get0_peer_certificate(result->tls->ssl),
+					    SSL_get_peer_cert_chain(result->tls->ssl), result->text,
+					    sizeof(result->text));
+	result->refused = result->by_us = result->reason != REASON_NONE;
+}
+
+/* What is behind us, as the gateway sees it. */
+static void judge_networks(const struct client *client, struct prefix_list *networks)
+{
+	size_t kept = 0;
+	char text[PREFIX_TEXT];
+
+	for (size_t i = 0; i < networks->count; i++) {
+		const struct prefix *network = &networks->items[i];
+
+		if (netconf_is_behind(network, &client->outer))
+			networks->items[kept++] = *network;
+		else
+			log_warn("the gateway takes %s for a network behind this host, which "
+				 "cannot be: "
+				 "it %s; passed over",
+				 prefix_print(network, text),
+				 network->len ? "holds the gateway's own address"
+					      : "is everything");
+	}
+	networks->count = kept;
 }
 
 static void on_dialled(struct dial_result *result, void *user)
@@ -345,7 +549,9 @@ static void on_dialled(struct dial_result *result, void *user)
 	struct client *client = user;
 
 	client->dial = NULL;
+	ask_again(client, result);
 	remember_outer(client, &result->outer);
+	judge_networks(client, &result->params.networks);
 	if (result->reason != REASON_NONE)
 		take_failure(client, result);
 	else
@@ -357,7 +563,7 @@ static void dial(struct client *client, bool renewal)
 	struct dial_options options = {
 		.loop = client->options.loop,
 		.setup = &client->setup,
-		.trust = client->options.trust,
+		.trust = client->trust,
 		.parent = client->options.parent,
 		.names = client->names,
 		.gateway = client->config->client.gateways.items[client->gateway],
@@ -372,8 +578,11 @@ static void dial(struct client *client, bool renewal)
 
 	if (client->dial || client->pending || client->stopping)
 		return;
-	if (!renewal)
+	client->stale = false;
+	if (!renewal) {
+		client->without_v6 = false; /* it may have been switched on meanwhile */
 		client_enter(client, CLIENT_DIALLING, NULL);
+	}
 	client->dial = dial_start(&options, on_dialled, client);
 }
 
@@ -391,6 +600,11 @@ static void on_retry(uv_timer_t *timer)
 static void end_session(struct client *client, struct dial_result *lost)
 {
 	client->cookie[0] = '\0';
+	if (lost->reason == REASON_DISCONNECTED && (client->dial || client->pending)) {
+		/* A gateway may say goodbye to the connection that our renewal takes over from. */
+		client_enter(client, CLIENT_DIALLING, lost->text);
+		return;
+	}
 	lost->refused = true;
 	remember_failure(client, lost);
 	switch (lost->reason) {
@@ -408,6 +622,16 @@ static void end_session(struct client *client, struct dial_result *lost)
 	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : RETRY_REFUSED_MS);
 }
 
+/* Some gateways (ocserv) end a session without a word, whatever the cause. */
+static const char *describe_end(const struct worker_event *event)
+{
+	if (event->text[0])
+		return event->text;
+	return event->reason == REASON_DISCONNECTED
+		       ? "the gateway ended the session, without a reason"
+		       : reason_word(event->reason);
+}
+
 /* The session may be taken up again with the cookie, or it is over. */
 static void take_ended(struct client *client, const struct worker_event *event)
 {
@@ -418,15 +642,14 @@ static void take_ended(struct client *client, const struct worker_event *event)
 		return;
 	client->flow = 0;
 	client->over_dtls = false;
-	snprintf(lost.text, sizeof(lost.text), "%s",
-		 event->text[0] ? event->text : reason_word(event->reason));
+	snprintf(lost.text, sizeof(lost.text), "%s", describe_end(event));
+	client->lost_at = clock_wall();
 	uv_timer_stop(&client->retry);
 	if (!event->keep) {
 		end_session(client, &lost);
 		return;
 	}
 	log_info("the gateway's channel was lost: %s", lost.text);
-	client->lost_at = clock_wall();
 	if (client->lost_at - client->since_at >= STABLE_S || client->state != CLIENT_UP) {
 		client->failures = 0;
 		client_enter(client, CLIENT_DIALLING, lost.text);
@@ -436,7 +659,7 @@ static void take_ended(struct client *client, const struct worker_event *event)
 	/* It did not last: whatever ends it is given time. */
 	dial_cancel(take(client->dial));
 	snprintf(client->last_error, sizeof(client->last_error), "%s", lost.text);
-	wait_and_retry(client);
+	wait_and_retry(client, false);
 }
 
 static void take_transport(struct client *client, const struct worker_event *event)
@@ -447,6 +670,7 @@ static void take_transport(struct client *client, const struct worker_event *eve
 	snprintf(client->data_cipher, sizeof(client->data_cipher), "%.*s",
 		 (int)sizeof(client->data_cipher) - 1, event->text);
 	log_info("data goes over %s", event->over_dtls ? "DTLS" : "TLS");
+	tell(client, EVENT_TUNNEL_TRANSPORT, REASON_NONE, event->over_dtls ? "DTLS" : "TLS", NULL);
 }
 
 static void on_mtu_set(int error, const char *text, void *user)
@@ -470,6 +694,7 @@ static void take_report(struct worker_event *event)
 	struct client_report *report = event->tag;
 
 	report->counts = event->counts;
+	report->traffic = event->traffic;
 	report->udp_offloads = event->udp_offloads;
 	for (size_t i = 0; i < event->flow_count; i++) {
 		if (event->flows[i].id == report->client->flow)
@@ -487,6 +712,7 @@ static void on_worker_event(struct mailbox_message *message, void *owner)
 	switch (event->kind) {
 	case WORKER_ATTACHED:
 	case WORKER_WAS_CUT:
+	case WORKER_HAS_RULES:
 		break;
 	case WORKER_TRANSPORT:
 		take_transport(client, event);
@@ -524,25 +750,89 @@ void client_report_free(struct client_report *report)
 	free(report);
 }
 
-void client_reconnect(struct client *client)
+static void cut_flow(struct client *client, const char *text)
 {
-	struct worker_order *order;
+	struct worker_order *order = xnew(struct worker_order);
 
-	if (!client->flow)
-		return;
-	order = xnew(struct worker_order);
 	order->kind = WORKER_CUT;
 	order->session = THE_SESSION;
 	order->reason = REASON_DISCONNECTED;
-	snprintf(order->text, sizeof(order->text), "the user asked for a new connection");
+	snprintf(order->text, sizeof(order->text), "%s", text);
 	worker_post(client->worker, order);
 	client->flow = 0;
 	client->over_dtls = false;
 	client->cookie[0] = '\0';
 	uv_timer_stop(&client->retry);
+}
+
+void client_reconnect(struct client *client)
+{
+	if (!client->flow)
+		return;
+	cut_flow(client, "the user asked for a new connection");
 	dial_cancel(take(client->dial));
 	client_enter(client, CLIENT_DIALLING, "the user asked for it");
 	dial(client, false);
+}
+
+/* ---- reload ---- */
+
+void client_leave(struct client *client, enum reason reason, const char *text)
+{
+	struct dial_result lost = {.reason = reason};
+
+	/* Routes stay for as long as the next gateway takes, unless it is trust that is missing. */
+	lost.refused = lost.by_us = reason != REASON_DISCONNECTED;
+	snprintf(lost.text, sizeof(lost.text), "%s", text);
+	cut_flow(client, "the client's configuration does not allow this gateway any more");
+	dial_cancel(take(client->dial));
+	client->lost_at = clock_wall();
+	remember_failure(client, &lost);
+	if (lost.refused)
+		withdraw(client);
+	wait_and_retry(client, false);
+}
+
+void client_renew(struct client *client, const char *why)
+{
+	if (client->stopping)
+		return;
+	if (client->dial || client->pending) {
+		client->stale = true;
+		return;
+	}
+	log_info("connecting %s: %s", client->state == CLIENT_UP ? "anew" : "at once", why);
+	uv_timer_stop(&client->retry);
+	dial(client, client->state == CLIENT_UP);
+}
+
+static void on_replanned(int error, const char *text, void *user)
+{
+	struct client *client = user;
+
+	if (!error)
+		return;
+	log_warn("cannot change this host's network: %s", text);
+	client->reset_host = true; /* what is planned is not what is set */
+}
+
+void client_replan(struct client *client, bool again)
+{
+	struct parent_msg_network network;
+
+	client->reset_host |= again;
+	if (client->state != CLIENT_UP || client->pending || client->stopping)
+		return;
+	netconf_plan(&client->config->client, &client->tunnel.params, &client->outer, client->mtu,
+		     &network);
+	if (!client->reset_host && netconf_equal(&network, &client->network)) {
+		parent_msg_network_done(&network);
+		return;
+	}
+	client->reset_host = false;
+	parent_msg_network_done(&client->network);
+	client->network = network;
+	parent_link_ask_network(client->options.parent, &client->network, on_replanned, client);
 }
 
 /* ---- start and stop ---- */
@@ -563,24 +853,29 @@ static int start_worker(struct client *client)
 	return worker_start(&worker, &client->worker);
 }
 
-static int start_tls(struct client *client, char *error, size_t size)
+int client_make_setup(const struct client_options *options, struct tls_setup *ret_setup,
+		      EVP_PKEY **ret_key, char *error, size_t size)
 {
-	const struct client_options *options = &client->options;
 	struct tls_options tls = {
 		.leaf = options->leaf,
 		.chain = options->chain,
-		.groups = client->config->crypto.groups,
-		.hybrid = client->config->crypto.post_quantum != CONFIG_PQ_OFF,
+		.groups = options->config->crypto.groups,
+		.hybrid = options->config->crypto.post_quantum != CONFIG_PQ_OFF,
 	};
 
-	client->key = remote_key_new(options->spki.data, options->spki.len, options->key_socket);
-	tls.key = client->key;
-	if (!client->key) {
+	tls.key = remote_key_new(options->spki.data, options->spki.len, options->key_socket,
+				 options->key_generation);
+	if (!tls.key) {
 		snprintf(error, size, "the key holder's key cannot be used: %s",
 			 ERR_reason_error_string(ERR_peek_last_error()));
 		return -EINVAL;
 	}
-	return tls_setup_init(&client->setup, &tls, error, size);
+	if (tls_setup_init(ret_setup, &tls, error, size) < 0) {
+		EVP_PKEY_free(tls.key);
+		return -EINVAL;
+	}
+	*ret_key = tls.key;
+	return 0;
 }
 
 int client_start(const struct client_options *options, struct client **ret, char *error,
@@ -595,6 +890,7 @@ int client_start(const struct client_options *options, struct client **ret, char
 	}
 	client->options = *options;
 	client->config = options->config;
+	client->trust = trust_ref(options->trust);
 	client->state = CLIENT_WAITING;
 	client->started_at = client->since_at = clock_wall();
 	client->names = names_new(options->loop, options->fetch);
@@ -606,7 +902,7 @@ int client_start(const struct client_options *options, struct client **ret, char
 		snprintf(error, size, "cannot start a worker: %s", strerror(-r));
 		return r;
 	}
-	r = start_tls(client, error, size);
+	r = client_make_setup(options, &client->setup, &client->key, error, size);
 	if (r < 0)
 		return r;
 	dial(client, false);
@@ -645,5 +941,7 @@ void client_free(struct client *client)
 	prefix_list_done(&client->outer);
 	tls_setup_done(&client->setup);
 	EVP_PKEY_free(client->key);
+	trust_unref(client->trust);
+	forget_peer(client);
 	free(client);
 }

@@ -11,6 +11,7 @@
  * LOGIN    POST, answered with a cookie
  * CONNECT  answered with what the tunnel is
  *
+ * A gateway that closes the connection behind the login's answer is asked for CONNECT on another.
  * In TLS 1.3 a client learns that it was refused only from its first read: an alert, end or reset
  * before any answer means that, and is no reason to try another address. */
 #include "client/dial.h"
@@ -25,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "client/answer.h"
 #include "client/names.h"
 #include "sys/udp.h"
 #include "version.h"
@@ -35,6 +37,7 @@ enum {
 	TCP_TIMEOUT_MS = 15000,
 	TLS_TIMEOUT_MS = 15000,
 	ANSWER_MAX = 256 * 1024,
+	INFORMATIONAL_MAX = 4,
 	DEFAULT_PORT = 443,
 	HOST_MAX = 256,
 };
@@ -50,7 +53,9 @@ struct runner { /* one address in the race */
 };
 
 struct dial {
-	struct dial_options options;
+	struct dial_options options; /* setup, trust, gateway and peer_name: owned */
+	struct tls_setup setup;
+	char *gateway, *peer_name;
 	void (*done)(struct dial_result *result, void *user);
 	void *user;
 	enum dial_state state;
@@ -63,10 +68,14 @@ struct dial {
 	uv_poll_t *poll;
 	struct tls *tls;
 	struct buf answer;
+	size_t head_len; /* of the answer, once it is there */
+	size_t scanned;	 /* bytes of it that hold no end of a head */
+	unsigned informational;
 	char cookie[TUNNEL_PARAMS_COOKIE_MAX];
 	struct dial_result result;
-	bool resumed;  /* with a cookie of an earlier login */
-	bool answered; /* the gateway has said something on this connection */
+	bool resumed;	/* with a cookie of an earlier login */
+	bool answered;	/* the gateway has said something on this connection */
+	bool logged_in; /* during this attempt */
 };
 
 static void run_race(struct dial *dial);
@@ -111,6 +120,7 @@ static void drop_channel(struct dial *dial)
 	tls_free(dial->tls);
 	dial->tls = NULL;
 	buf_wipe(&dial->answer);
+	dial->head_len = dial->scanned = 0;
 	dial->answered = false;
 }
 
@@ -125,7 +135,12 @@ void dial_cancel(struct dial *dial)
 	uv_close((uv_handle_t *)dial->timer, on_closed);
 	prefix_list_done(&dial->result.outer);
 	tunnel_params_done(&dial->result.params);
+	buf_wipe(&dial->result.early);
 	tls_free(dial->result.tls);
+	tls_setup_done(&dial->setup);
+	trust_unref(dial->options.trust);
+	free(dial->gateway);
+	free(dial->peer_name);
 	explicit_bzero(dial, sizeof(*dial));
 	free(dial);
 }
@@ -172,6 +187,8 @@ static void send_request(struct dial *dial, struct buf *request, enum dial_state
 {
 	dial->state = state;
 	buf_wipe(&dial->answer);
+	dial->head_len = dial->scanned = 0;
+	dial->informational = 0;
 	dial->answer.limit = ANSWER_MAX;
 	tls_write(dial->tls, request->data, request->len);
 	buf_wipe(request);
@@ -222,73 +239,54 @@ static void send_connect(struct dial *dial)
 	send_request(dial, &request, DIAL_CONNECT);
 }
 
-/* What the gateway calls the reason of an answer that is no yes. */
-static void fail_status(struct dial *dial, const struct http_head *head)
+/* Whoever has judged the answer has filled the result. */
+static void fail_answer(struct dial *dial)
 {
-	struct http_text said = http_field(head, "X-Reason");
-	enum reason reason = REASON_PROTOCOL_ERROR;
-	char word[64] = "", text[DIAL_TEXT];
-
-	log_escape(said.at ? said.at : "", said.len, word, sizeof(word));
-	reason_parse(word, &reason);
-	dial->result.cookie_refused = head->status == 401 && dial->resumed;
-	snprintf(text, sizeof(text), "refused by the gateway (%u%s%s)", head->status,
-		 word[0] ? " " : "", word);
-	fail(dial, reason, head->status != 503, text);
+	fail(dial, dial->result.reason, dial->result.refused, dial->result.text);
 }
 
-/* The text of <error> in an answer that lets nobody in, for the user. */
-static void fail_login(struct dial *dial, const char *body, size_t len)
+/* The login's connection ends with its answer: CONNECT goes to the same address on another. */
+static void dial_again(struct dial *dial)
 {
-	static const char open[] = "<error>";
-	const char *start = memmem(body, len, open, sizeof(open) - 1);
-	char said[200] = "", text[DIAL_TEXT];
-
-	if (start) {
-		const char *end;
-
-		start += sizeof(open) - 1;
-		end = memchr(start, '<', len - (size_t)(start - body));
-		if (end)
-			log_escape(start, (size_t)(end - start), said, sizeof(said));
-	}
-	snprintf(text, sizeof(text), "the gateway did not let us in with our certificate%s%s",
-		 said[0] ? ": " : "", said);
-	fail(dial, REASON_NO_ACCESS, true, text);
+	drop_channel(dial);
+	uv_timer_stop(dial->timer);
+	dial->addresses[0] = addr_of_endpoint(&dial->result.peer);
+	dial->address_count = 1;
+	dial->next_address = 0;
+	dial->state = DIAL_RACE;
+	run_race(dial);
 }
 
-/* Whole: with its length, in chunks, or up to the connection's end. */
-static bool body_is_whole(struct dial *dial, const struct http_head *head, size_t head_len,
-			  size_t *ret_len)
+/* True: the answer is dealt with. */
+static bool take_login(struct dial *dial, const struct http_head *head, bool ended)
 {
-	uint8_t *body = dial->answer.data + head_len;
-	size_t len = dial->answer.len - head_len;
+	uint8_t *body = dial->answer.data + dial->head_len;
+	enum http_error error;
+	size_t len;
 
-	if (head->chunked)
-		return http_decode_chunks(body, len, ret_len) == HTTP_OK;
-	*ret_len = head->content_length;
-	return len >= head->content_length;
-}
-
-/* len: of the body, chunks already joined. */
-static void take_login(struct dial *dial, const struct http_head *head, size_t head_len, size_t len)
-{
-	const char *body = (const char *)dial->answer.data + head_len;
-
-	if (head->status != 200) {
-		fail_status(dial, head);
-		return;
+	if (head->status != 200) { /* its body may never come whole */
+		answer_is_no(head, false, &dial->result);
+		fail_answer(dial);
+		return true;
 	}
-	if (!memmem(body, len, "id=\"success\"", 12) ||
-	    !http_text_copy(http_cookie(head, "webvpn"), dial->cookie, sizeof(dial->cookie))) {
-		fail_login(dial, body, len);
-		return;
+	error = http_read_body(head, body, dial->answer.len - dial->head_len, ended, &len);
+	if (error == HTTP_MORE)
+		return false;
+	if (error) {
+		answer_is_broken(error, &dial->result);
+		fail_answer(dial);
+		return true;
 	}
-	if (!dial->cookie[0]) {
-		fail_login(dial, body, len);
-		return;
+	if (!answer_lets_in(head, (char *)body, len, dial->cookie, &dial->result)) {
+		fail_answer(dial);
+		return true;
 	}
-	send_connect(dial);
+	dial->logged_in = true;
+	if (ended || head->close)
+		dial_again(dial);
+	else
+		send_connect(dial);
+	return true;
 }
 
 static bool is_tund(const struct http_head *head)
@@ -304,10 +302,12 @@ static void take_connect(struct dial *dial, const struct http_head *head)
 	char error[DIAL_TEXT];
 
 	if (head->status != 200) {
-		fail_status(dial, head);
+		answer_is_no(head, dial->resumed, result);
+		fail_answer(dial);
 		return;
 	}
 	if (!tunnel_params_read_answer(head, &result->params, error, sizeof(error))) {
+		result->hopeless = true;
 		fail(dial, REASON_PROTOCOL_ERROR, true, error);
 		return;
 	}
@@ -317,53 +317,90 @@ static void take_connect(struct dial *dial, const struct http_head *head)
 	}
 	close_poll(&dial->poll);
 	result->reason = REASON_NONE;
+	result->text[0] = '\0';
 	result->is_tund = is_tund(head);
 	result->tls = take(dial->tls);
+	buf_append(&result->early, dial->answer.data + dial->head_len,
+		   dial->answer.len - dial->head_len);
 	snprintf(result->cookie, sizeof(result->cookie), "%s", dial->cookie);
 	finish(dial);
 }
 
-/* False when more has to come; the dial may be gone after true. */
-static bool take_answer(struct dial *dial)
+/* 100 Continue and its like announce the answer; a few are read past. */
+static bool skip_informational(struct dial *dial, const struct http_head *head)
 {
-	struct http_head head;
-	size_t head_len, len, before = dial->answer.len;
-	enum dial_state state = dial->state;
-	enum http_error error =
-		http_read_response((const char *)dial->answer.data, before, &head, &head_len);
-
-	if (error == HTTP_MORE)
+	if (head->status >= 200 || head->status == 101 || ++dial->informational > INFORMATIONAL_MAX)
 		return false;
-	if (error) {
-		fail(dial, REASON_PROTOCOL_ERROR, true,
-		     "what answers there does not speak HTTP/1.1 as a gateway does");
-		return true;
-	}
-	if (state == DIAL_CONNECT) {
-		take_connect(dial, &head);
-		return true;
-	}
-	if (!body_is_whole(dial, &head, head_len, &len))
-		return false;
-	take_login(dial, &head, head_len, len);
+	buf_consume(&dial->answer, dial->head_len);
+	dial->head_len = dial->scanned = 0;
 	return true;
 }
 
-/* An end before any answer: we were let in by TLS and then turned out. */
+static enum http_error read_head(struct dial *dial, struct http_head *head)
+{
+	const char *text = (const char *)dial->answer.data;
+	size_t len = dial->answer.len, max = dial->state == DIAL_LOGIN
+						     ? (size_t)HTTP_HEAD_MAX
+						     : (size_t)HTTP_ANSWER_HEAD_MAX;
+	enum http_error error = HTTP_MORE;
+
+	if (dial->head_len || http_head_ends(text, len, dial->scanned))
+		error = http_read_response(text, len, head, &dial->head_len);
+	dial->scanned = len;
+	if (error == HTTP_MORE ? len >= max : !error && dial->head_len > max)
+		return HTTP_TOO_LARGE;
+	return error;
+}
+
+/* False when more has to come; the dial may be gone after true. ended: nothing more will. */
+static bool take_answer(struct dial *dial, bool ended)
+{
+	struct http_head head;
+	enum http_error error;
+
+	do {
+		error = read_head(dial, &head);
+	} while (!error && skip_informational(dial, &head));
+	if (error == HTTP_MORE)
+		return false;
+	if (error) {
+		answer_is_broken(error, &dial->result);
+		fail_answer(dial);
+		return true;
+	}
+	if (dial->state == DIAL_LOGIN)
+		return take_login(dial, &head, ended);
+	take_connect(dial, &head);
+	return true;
+}
+
+/* An end before any answer: we were let in by TLS and then turned out. In TLS 1.3 that is how a
+ * refused certificate looks, and some gateways (ocserv) do not even send the alert. */
 static void lose_channel(struct dial *dial)
 {
 	char text[DIAL_TEXT];
 	enum reason reason = tls_failure(dial->tls, text, sizeof(text));
 
-	if (dial->answered) {
+	if (dial->tls->alert >= 0 && !dial->answered) {
+		fail(dial, reason, true, text);
+		return;
+	}
+	if (dial->answered || dial->logged_in) {
 		give_address_up(dial, "the gateway closed the connection in mid-answer");
 		return;
 	}
-	if (dial->tls->alert < 0)
-		snprintf(text, sizeof(text),
-			 "the gateway closed the connection after the handshake: most likely it "
-			 "does not accept our certificate");
-	fail(dial, reason, true, text);
+	dial->result.guessed = true;
+	fail(dial, REASON_NO_ACCESS, true,
+	     "the gateway closed the connection after a good handshake and without a word: most "
+	     "likely it does not accept our certificate (another authority, revoked, unknown to "
+	     "it); its log says which");
+}
+
+static void end_answer(struct dial *dial)
+{
+	if (dial->answered && take_answer(dial, true))
+		return;
+	lose_channel(dial);
 }
 
 static void run_answer(struct dial *dial)
@@ -374,7 +411,8 @@ static void run_answer(struct dial *dial)
 		size_t len;
 
 		if (!room) {
-			fail(dial, REASON_PROTOCOL_ERROR, true, "the gateway's answer has no end");
+			answer_is_broken(HTTP_TOO_LARGE, &dial->result);
+			fail_answer(dial);
 			return;
 		}
 		result = tls_read(dial->tls, room, TLS_RECORD_MAX, &len);
@@ -383,12 +421,12 @@ static void run_answer(struct dial *dial)
 			return;
 		}
 		if (result != TLS_DONE) {
-			lose_channel(dial);
+			end_answer(dial);
 			return;
 		}
 		dial->answered = true;
 		dial->answer.len += len;
-		if (take_answer(dial))
+		if (take_answer(dial, false))
 			return;
 	}
 }
@@ -609,13 +647,26 @@ static void on_names(const struct addr *addresses, size_t count, const char *err
 	run_race(dial);
 }
 
+static void own_options(struct dial *dial, const struct dial_options *options)
+{
+	dial->options = *options;
+	dial->setup = tls_setup_ref(options->setup);
+	dial->options.setup = &dial->setup;
+	trust_ref(options->trust);
+	dial->gateway = xalloc_string(options->gateway);
+	dial->options.gateway = dial->gateway;
+	if (options->peer_name)
+		dial->peer_name = xalloc_string(options->peer_name);
+	dial->options.peer_name = dial->peer_name;
+}
+
 struct dial *dial_start(const struct dial_options *options,
 			void (*done)(struct dial_result *result, void *user), void *user)
 {
 	struct dial *dial = xnew(struct dial);
 	bool is_v6;
 
-	dial->options = *options;
+	own_options(dial, options);
 	dial->done = done;
 	dial->user = user;
 	dial->timer = xnew(uv_timer_t);

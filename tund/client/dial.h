@@ -12,13 +12,15 @@ struct names;
 
 enum { DIAL_TEXT = 512 };
 
+/* An attempt finishes with what it began, whatever a reload changes meanwhile: it keeps the setup,
+ * the trust and the names of its own. */
 struct dial_options {
 	uv_loop_t *loop;
 	struct tls_setup *setup;
 	struct trust *trust;
 	struct parent_link *parent;
 	struct names *names;
-	const char *gateway;   /* "name[:port]", borrowed until done */
+	const char *gateway;   /* "name[:port]" */
 	const char *peer_name; /* NULL: the gateway's name */
 	const char *cookie;    /* of the session to take up; NULL or "": log in */
 	const char *hostname;  /* ours, for the gateway's tables; borrowed */
@@ -34,12 +36,15 @@ struct dial_result {
 	bool refused;	      /* the gateway, or our own check of it, said no: not the network */
 	bool by_us;	      /* it was our check */
 	bool cookie_refused;  /* 401: log in anew */
+	bool guessed;	      /* refused without a word: it might have been the network */
+	bool hopeless;	      /* will be so the next time, too */
 	char id[TLS_ID_TEXT]; /* of the handshake, "" when there was none */
 	struct prefix_list outer; /* all addresses of the gateway's name */
 	struct endpoint peer;
 	/* connected */
 	struct tls *tls;
 	struct tunnel_params params;
+	struct buf early; /* what came behind the answer in its last record: the first of CSTP */
 	char cookie[TUNNEL_PARAMS_COOKIE_MAX];
 	uint8_t psk[TLS_PSK];
 	bool is_tund;

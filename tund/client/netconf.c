@@ -109,6 +109,7 @@ void netconf_plan(const struct config_client *config, const struct tunnel_params
 		.mtu = mtu,
 		.source4 = params->v4,
 		.source6 = params->v6,
+		.is_site = params->networks.count > 0,
 	};
 	if (v4.addr.family)
 		prefix_list_add(&ret->addresses, &v4);
@@ -117,6 +118,7 @@ void netconf_plan(const struct config_client *config, const struct tunnel_params
 	wanted_routes(config, params, &wanted);
 	add_all(&holes, outer, SIZE_MAX);
 	add_all(&holes, &params->exclude, SIZE_MAX);
+	add_all(&holes, &params->networks, SIZE_MAX);
 	add_routes(&wanted, params, &holes, &ret->routes);
 	prefix_list_done(&wanted);
 	prefix_list_done(&holes);
@@ -132,6 +134,15 @@ void netconf_plan(const struct config_client *config, const struct tunnel_params
 	}
 }
 
+bool netconf_is_behind(const struct prefix *network, const struct prefix_list *outer)
+{
+	for (size_t i = 0; i < outer->count; i++) {
+		if (prefix_overlaps(network, &outer->items[i]))
+			return false;
+	}
+	return network->len > 0;
+}
+
 static bool same_prefixes(const struct prefix_list *a, const struct prefix_list *b)
 {
 	if (a->count != b->count)
@@ -145,7 +156,7 @@ static bool same_prefixes(const struct prefix_list *a, const struct prefix_list 
 
 bool netconf_equal(const struct parent_msg_network *a, const struct parent_msg_network *b)
 {
-	if (a->mtu != b->mtu || a->domain_count != b->domain_count ||
+	if (a->mtu != b->mtu || a->is_site != b->is_site || a->domain_count != b->domain_count ||
 	    !same_prefixes(&a->addresses, &b->addresses) ||
 	    !same_prefixes(&a->routes, &b->routes) || !same_prefixes(&a->dns, &b->dns))
 		return false;

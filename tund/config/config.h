@@ -97,6 +97,9 @@ struct config_rules {
 	size_t count;
 };
 
+/* Networks of one site, and of all with their fixed addresses. */
+enum { CONFIG_SITE_NETWORKS_MAX = 100, CONFIG_SITES_PREFIXES_MAX = 1500 };
+
 struct config_access { /* also the rules of a site */
 	char *title;
 	unsigned line;

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "config/config_scan.h"
+#include "config/config_sites.h"
 
 struct check {
 	const struct config *config;
@@ -31,17 +32,6 @@ static void refuse_unbuilt(const struct check *check, bool asked, const char *op
 		       value ? " = " : "", value ? value : "");
 }
 
-static void check_unbuilt_sites(const struct check *check)
-{
-	for (size_t i = 0; i < check->config->access_count; i++) {
-		const struct config_access *block = &check->config->access[i];
-
-		if (block->is_site)
-			config_problem(check->problems, check->config->path, block->line,
-				       "site \"%s\" is not built yet; leave it out", block->title);
-	}
-}
-
 static void check_unbuilt(const struct check *check)
 {
 	const struct config *config = check->config;
@@ -60,7 +50,6 @@ static void check_unbuilt(const struct check *check)
 		       "\"resolvconf\"");
 	refuse_unbuilt(check, config->renew.command.count > 0, "renew.command", NULL);
 	refuse_unbuilt(check, config->renew.before_percent != 33, "renew.before", NULL);
-	check_unbuilt_sites(check);
 }
 
 static void check_role(const struct check *check)
@@ -251,6 +240,7 @@ static void check_gateway(const struct check *check)
 	check_pushed(check);
 	check_mtu(check);
 	check_blocks(check);
+	config_sites_check(check->config, check->problems);
 }
 
 static void check_client(const struct check *check)

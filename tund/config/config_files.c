@@ -45,10 +45,22 @@ static bool check_pem(const struct config_value *value, size_t index, const char
 	return true;
 }
 
+/* Nobody expands it here: it would be a directory of that name. */
+static bool refuse_home(const struct config_value *value, size_t index)
+{
+	if (value->texts[index][0] != '~')
+		return false;
+	config_values_refuse(value, index,
+			     "begins with ~, which only a shell replaces; write the whole path");
+	return true;
+}
+
 bool config_files_path(const struct config_value *value, void *place)
 {
 	const char *text = value->texts[0];
 
+	if (refuse_home(value, 0))
+		return false;
 	*(char **)place = text[0] ? join_path(value, text) : NULL;
 	return true;
 }
@@ -100,6 +112,8 @@ static bool add_file(const struct config_value *value, size_t index, const char 
 	}
 	if (strstr(text, "://"))
 		return config_values_refuse(value, index, "is a URL; name a file or a directory");
+	if (refuse_home(value, index))
+		return false;
 	config_values_add(ret, join_path(value, text));
 	return true;
 }

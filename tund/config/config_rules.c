@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "config/config_text.h"
 
@@ -128,18 +129,22 @@ static bool parse_protocol(const char *text, struct config_rule *rule, char *pro
 	return parse_ports(text + len + 1, rule, problem);
 }
 
+/* rest: what follows it, for the remedy. */
 static bool parse_net(const char *text, const char *rest, struct prefix *ret, char *problem)
 {
+	enum { REST_MAX = 100 };
 	struct prefix clean;
-	char quoted[CONFIG_TEXT_QUOTED], clean_text[PREFIX_TEXT];
+	char quoted[CONFIG_TEXT_QUOTED], clean_text[PREFIX_TEXT], rest_text[4 * REST_MAX + 1];
 
 	if (prefix_parse(text, ret, &clean))
 		return true;
 	config_text_quote(text, strlen(text), quoted);
-	if (clean.addr.family)
-		return refuse(problem, "%s has host bits set; write \"%s %s\"", quoted,
-			      prefix_print(&clean, clean_text), rest);
-	return refuse(problem, "%s is not an address or prefix; " RULE_FORM, quoted);
+	if (!clean.addr.family)
+		return refuse(problem, "%s is not an address or prefix; " RULE_FORM, quoted);
+	log_escape(rest, strlen(rest), rest_text, sizeof(rest_text));
+	return refuse(problem, "%s has host bits set; write \"%s %s\"", quoted,
+		      prefix_print(&clean, clean_text),
+		      strlen(rest) < REST_MAX ? rest_text : "...");
 }
 
 bool config_rules_parse(const char *text, struct config_rule *ret,
@@ -157,8 +162,7 @@ bool config_rules_parse(const char *text, struct config_rule *ret,
 	if (strtok_r(NULL, blanks, &rest))
 		return refuse(problem, "more than an address and a protocol; one rule an entry, "
 				       "no blanks between ports");
-	if (!parse_net(net, strlen(what) < 100 ? what : "...", &rule.net, problem) ||
-	    !parse_protocol(what, &rule, problem)) {
+	if (!parse_net(net, what, &rule.net, problem) || !parse_protocol(what, &rule, problem)) {
 		free(rule.ports);
 		return false;
 	}

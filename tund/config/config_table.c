@@ -33,11 +33,11 @@ static const struct config_section sections[] = {
 
 static const struct config_option options[] = {
 	ROW("gateway", "listen", CONFIG_LISTENS, AT(gateway.listen), "0.0.0.0:443 [::]:443",
-	    "TCP for TLS and UDP for DTLS, the same port"),
+	    "TCP for TLS and UDP for DTLS, the same port", .restart = true),
 	ROW("gateway", "interface", CONFIG_INTERFACE, AT(gateway.interface), "tund0",
-	    "name of the TUN device"),
+	    "name of the TUN device", .restart = true),
 	ROW("gateway", "pool", CONFIG_PREFIXES, AT(gateway.pool), NULL,
-	    "inner addresses; the gateway itself takes the first of each"),
+	    "inner addresses; the gateway itself takes the first of each", .restart = true),
 	ROW("gateway", "routes", CONFIG_PREFIXES, AT(gateway.routes), "", "pushed to every device"),
 	ROW("gateway", "exclude", CONFIG_PREFIXES, AT(gateway.exclude), "",
 	    "pushed as \"not through the tunnel\""),
@@ -66,7 +66,7 @@ static const struct config_option options[] = {
 	ROW("client", "gateway", CONFIG_DIALS, AT(client.gateways), NULL,
 	    "tried in turn, addresses raced"),
 	ROW("client", "interface", CONFIG_INTERFACE, AT(client.interface), "tund0",
-	    "name of the TUN device"),
+	    "name of the TUN device", .restart = true),
 	ROW("client", "routes", CONFIG_ROUTES, AT(client), "accept",
 	    "accept, ignore, or a list that narrows what is accepted"),
 	ROW("client", "dns", CONFIG_WORD, AT(client.dns), "auto", "who is told the name servers",
@@ -119,18 +119,20 @@ static const struct config_option options[] = {
 	ROW("site", "accept", CONFIG_RULES, BLOCK(accept), "",
 	    "the network opens towards the site"),
 
-	ROW("control", "socket", CONFIG_PATH, AT(control_socket), "", "/run/tund/INSTANCE.sock"),
+	ROW("control", "socket", CONFIG_PATH, AT(control_socket), "", "/run/tund/INSTANCE.sock",
+	    .restart = true),
 	ROW("control", "observers", CONFIG_ACCOUNT, AT(observers), "tund",
-	    "unix group that may look"),
+	    "unix group that may look", .restart = true),
 	ROW("control", "admins", CONFIG_ACCOUNT, AT(admins), "tundadm",
-	    "unix group that may act; root always may"),
+	    "unix group that may act; root always may", .restart = true),
 
 	ROW("log", "level", CONFIG_WORD, AT(log_level), "info", "the least that is written",
 	    .words = "error warn info debug"),
 	ROW("log", "format", CONFIG_SWITCH, AT(log_json), "text", "for people or for programs",
-	    .words = "text json"),
+	    .words = "text json", .restart = true),
 
-	ROW("metrics", "listen", CONFIG_TEXT, AT(metrics_listen), "", "address:port"),
+	ROW("metrics", "listen", CONFIG_TEXT, AT(metrics_listen), "", "address:port",
+	    .restart = true),
 
 	ROW("limits", "handshakes", CONFIG_NUMBER, AT(limits.handshakes), "200",
 	    "a second, all sources together", RANGE(1, 1000000), .only = CONFIG_ONLY_GATEWAY),
@@ -145,10 +147,11 @@ static const struct config_option options[] = {
 	ROW("limits", "handshake-timeout", CONFIG_DURATION, AT(limits.handshake_timeout_s), "15s",
 	    "from the first byte to the session", RANGE(1, 300)),
 
-	ROW("state", "directory", CONFIG_PATH, AT(state_directory), "", "/var/lib/tund/INSTANCE"),
+	ROW("state", "directory", CONFIG_PATH, AT(state_directory), "", "/var/lib/tund/INSTANCE",
+	    .restart = true),
 
 	ROW("daemon", "user", CONFIG_ACCOUNT, AT(user), "tund",
-	    "who the engine and the keys run as"),
+	    "who the engine and the keys run as", .restart = true),
 
 	ROW("renew", "command", CONFIG_TEXTS, AT(renew.command), "", "argument vector, no shell"),
 	ROW("renew", "before", CONFIG_PERCENT, AT(renew.before_percent), "33%",

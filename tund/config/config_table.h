@@ -58,6 +58,7 @@ struct config_option {
 	const char *words; /* CONFIG_WORD and CONFIG_SWITCH, a space between */
 	unsigned min, max;
 	enum config_only only;
+	bool restart; /* a reload only names it: what hangs on it is made at the start */
 };
 
 /* Both in the order of the samples; the count goes to *ret_count. */

@@ -184,21 +184,30 @@ static bool check_bytes(const char *path, const struct config_text *text, ssize_
 	return true;
 }
 
+/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
+static void refuse_unopened(const char *path, int error, struct config_problems *problems)
+{
+	struct stat about;
+
+	if (error != EACCES || stat(path, &about) < 0 || check_file(path, &about, problems))
+		config_problem(problems, path, 0, "cannot be opened: %s", strerror(error));
+}
+
 bool config_text_read(const char *path, struct config_text *ret, struct config_problems *problems)
 {
 	/* Not blocking: opening a FIFO must not wait for a writer. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct config_text text = {0};
-	struct stat stat;
+	struct stat about;
 
-	if (fd < 0 || fstat(fd, &stat) < 0) {
-		config_problem(problems, path, 0, "cannot be opened: %s", strerror(errno));
+	if (fd < 0 || fstat(fd, &about) < 0) {
+		refuse_unopened(path, errno, problems);
 		return false;
 	}
-	if (!check_file(path, &stat, problems))
+	if (!check_file(path, &about, problems))
 		return false;
-	text.len = (size_t)stat.st_size;
-	text.closed = (stat.st_mode & 077) == 0;
+	text.len = (size_t)about.st_size;
+	text.closed = (about.st_mode & 077) == 0;
 	/* One byte more than there should be, so that growth shows, and one for the zero. */
 	text.bytes = xalloc_zero(text.len + 2, 1);
 	if (!check_bytes(path, &text, read_bytes(fd, text.bytes, text.len + 1), problems)) {

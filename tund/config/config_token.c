@@ -18,10 +18,20 @@ static bool starts(const struct config_lexer *lexer, const char *with)
 	return lexer->len - lexer->at >= len && memcmp(lexer->text + lexer->at, with, len) == 0;
 }
 
+/* One that ends no line: a comment would go on to the end of the file, unseen. */
+static void check_return(struct config_lexer *lexer)
+{
+	if (lexer->text[lexer->at] != '\r' || starts(lexer, "\r\n") || lexer->has_return)
+		return;
+	complain(lexer, lexer->line,
+		 "a carriage return that ends no line; save the file with line ends of LF or CRLF");
+	lexer->broken = lexer->has_return = true;
+}
+
 static void skip_line(struct config_lexer *lexer)
 {
-	while (lexer->at < lexer->len && lexer->text[lexer->at] != '\n')
-		lexer->at++;
+	for (; lexer->at < lexer->len && lexer->text[lexer->at] != '\n'; lexer->at++)
+		check_return(lexer);
 }
 
 static void skip_star_comment(struct config_lexer *lexer)
@@ -52,6 +62,7 @@ static void skip_space(struct config_lexer *lexer)
 		} else if (starts(lexer, "/*")) {
 			skip_star_comment(lexer);
 		} else if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+			check_return(lexer);
 			lexer->line += c == '\n';
 			lexer->at++;
 		} else {
@@ -172,25 +183,58 @@ static void read_string(struct config_lexer *lexer)
 			 quote);
 }
 
+/* What looks like a configuration elsewhere and is none here: how many bytes of it to pass over, and
+ * why; 0 for others. */
+static size_t find_foreign(const struct config_lexer *lexer, const char **ret_why)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		const char *why;
+	} foreign[] = {
+		{"+=", 1, "+= is not known; write = and the whole list"},
+		{"\xef\xbb\xbf", 3,
+		 "a byte order mark; save the file as UTF-8 without one, or ASCII"},
+		{"(", 1, "there are no functions, and no include: a configuration is one file"},
+	};
+
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(*foreign); i++) {
+		if (starts(lexer, foreign[i].bytes)) {
+			*ret_why = foreign[i].why;
+			return foreign[i].len;
+		}
+	}
+	return 0;
+}
+
+static bool may_be_mark(char c)
+{
+	return is_word_byte(c) || isspace((unsigned char)c) || is_one_of(c, "#\"'{}=,");
+}
+
 static void refuse_bytes(struct config_lexer *lexer)
 {
 	char quoted[CONFIG_TEXT_QUOTED];
+	const char *why;
+	size_t begin = lexer->at, len = find_foreign(lexer, &why);
+	bool is_ascii = (unsigned char)lexer->text[begin] < 0x80;
 
 	lexer->broken = true;
-	if (starts(lexer, "+=")) {
-		complain(lexer, lexer->line, "+= is not known; write = and the whole list");
-		lexer->at++;
+	if (len > 0) {
+		complain(lexer, lexer->line, "%s", why);
+		lexer->at += len;
 		return;
 	}
-	config_text_quote(lexer->text + lexer->at, 1, quoted);
-	complain(lexer, lexer->line, "unexpected %s; texts with such characters need quotes",
-		 quoted);
-	lexer->at++;
 	/* A run of them is one problem. */
-	while (lexer->at < lexer->len && !is_word_byte(lexer->text[lexer->at]) &&
-	       !isspace((unsigned char)lexer->text[lexer->at]) &&
-	       !is_one_of(lexer->text[lexer->at], "#\"'{}=,"))
+	lexer->at++;
+	while (lexer->at < lexer->len && !may_be_mark(lexer->text[lexer->at]))
 		lexer->at++;
+	config_text_quote(lexer->text + begin, is_ascii ? 1 : lexer->at - begin, quoted);
+	complain(lexer, lexer->line,
+		 is_ascii ? "unexpected %s; texts with such characters need quotes"
+			  : "unexpected %s, which is not ASCII; quotes are \" and ', blanks are "
+			    "plain",
+		 quoted);
 }
 
 static enum config_token_kind read_token(struct config_lexer *lexer)

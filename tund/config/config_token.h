@@ -33,6 +33,7 @@ struct config_lexer {
 	bool flawed;		   /* a token was a problem, but is one; the caller clears it */
 	bool broken;		   /* what follows may be no more than the consequence */
 	bool cut_off;		   /* a problem has said that the file's end is missing */
+	bool has_return;	   /* a problem has told of carriage returns alone */
 	struct config_problems *problems;
 };
 

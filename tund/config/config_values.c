@@ -1,6 +1,7 @@
 #include "config/config_values.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,17 +103,18 @@ static bool set_switch(const struct config_value *value, void *place)
 	return true;
 }
 
-/* Digits up to `end`, at most 9 of them. */
+/* Digits up to `end`; more than 9 of them are more than any option takes, whatever they say. */
 static bool parse_number(const char *text, const char *end, unsigned *ret)
 {
+	enum { DIGITS_MAX = 9 };
 	size_t len = strlen(text) - strlen(end);
 	unsigned number = 0;
 
-	if (len == 0 || len > 9 || strspn(text, "0123456789") != len)
+	if (len == 0 || strspn(text, "0123456789") != len)
 		return false;
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len && len <= DIGITS_MAX; i++)
 		number = number * 10 + (unsigned)(text[i] - '0');
-	*ret = number;
+	*ret = len <= DIGITS_MAX ? number : UINT_MAX;
 	return true;
 }
 

@@ -25,12 +25,23 @@ static void set_tunnel(json_t *reply, const struct client *client)
 	json_object_set_new(reply, "inner_addresses", addresses);
 	json_object_set_new(reply, "mtu", up ? json_integer(client->mtu) : json_null());
 	json_object_set_new(reply, "routes", describe_prefixes(&network->routes));
+	json_object_set_new(reply, "networks", describe_prefixes(&client->tunnel.params.networks));
 	json_object_set_new(reply, "dns", describe_prefixes(&network->dns));
 	json_object_set_new(reply, "tls_version", text_or_null(up, client->tls_version));
 	json_object_set_new(reply, "cipher", text_or_null(up, client->cipher));
 	json_object_set_new(reply, "group", text_or_null(up, client->group));
 	json_object_set_new(reply, "data_cipher",
 			    text_or_null(up && client->over_dtls, client->data_cipher));
+}
+
+json_t *client_commands_tunnel(const struct client *client)
+{
+	json_t *tunnel = json_pack("{s:s, s:o, s:s}", "state", client_state_name(client),
+				   "since_at", describe_time(client->since_at), "gateway",
+				   client->config->client.gateways.items[client->gateway]);
+
+	set_tunnel(tunnel, client);
+	return tunnel;
 }
 
 static void set_trouble(json_t *reply, const struct client *client)
@@ -63,6 +74,13 @@ static void set_traffic(json_t *reply, const struct client_report *report)
 	json_object_set_new(reply, "counters", describe_counters(&report->counts));
 }
 
+static void add_unforwarded(const struct client *client, json_t *reply)
+{
+	if (client->state == CLIENT_UP && client->unforwarded[0])
+		json_array_insert_new(json_object_get(reply, "warnings"), 0,
+				      describe_text(client->unforwarded));
+}
+
 static void answer_status(struct client_report *report, void *user)
 {
 	struct ctl_request *request = user;
@@ -83,14 +101,32 @@ static void answer_status(struct client_report *report, void *user)
 	set_trouble(reply, client);
 	set_traffic(reply, report);
 	describe_warnings(ctl_of(request), reply);
+	add_unforwarded(client, reply);
 	client_report_free(report);
 	ctl_answer(request, reply);
 }
 
+/* Whether this host forwards may have changed since the tunnel came up. */
+static void on_forwarding(int error, const char *text, void *user)
+{
+	struct client *client = ctl_of(user)->options.client;
+
+	(void)error;
+	client_take_forwarding(client, text);
+	client_ask_report(client, answer_status, user);
+}
+
 void client_commands_status(struct ctl_request *request, const json_t *message)
 {
+	struct client *client = ctl_of(request)->options.client;
+	unsigned families = client_site_families(client);
+
 	(void)message;
-	client_ask_report(ctl_of(request)->options.client, answer_status, request);
+	if (families)
+		parent_link_ask_forwarding(client->options.parent, families, on_forwarding,
+					   request);
+	else
+		client_ask_report(client, answer_status, request);
 }
 
 /* A client's one session, in the gateway's form as far as it is known here. */

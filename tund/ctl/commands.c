@@ -4,7 +4,12 @@
 
 #include "ctl/client_commands.h"
 #include "ctl/gateway_commands.h"
+#include "ctl/metrics.h"
+#include "ctl/reload.h"
 #include "ctl/revoke_commands.h"
+#include "ctl/trust_commands.h"
+#include "ctl/verify_commands.h"
+#include "ctl/watch.h"
 
 static const struct commands_row rows[] = {
 	{"status", false, gateway_commands_status, client_commands_status},
@@ -14,6 +19,11 @@ static const struct commands_row rows[] = {
 	{"revoke", true, revoke_commands_revoke, NULL},
 	{"unrevoke", true, revoke_commands_unrevoke, NULL},
 	{"revoked", false, revoke_commands_revoked, NULL},
+	{"trust", false, trust_commands_trust, trust_commands_trust},
+	{"verify", false, verify_commands_gateway, verify_commands_client},
+	{"reload", true, reload_begin, reload_begin},
+	{"watch", false, watch_begin, watch_begin},
+	{"metrics", false, metrics_gateway, metrics_client},
 };
 
 const struct commands_row *commands_find(const char *name)

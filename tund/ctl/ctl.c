@@ -11,17 +11,22 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "ctl/commands.h"
+#include "ctl/reload.h"
+#include "ctl/watch.h"
 #include "wire/ctl_msg.h"
 
 enum {
 	CONNECTIONS_MAX = 64,
+	READ_SIZE = 4096,
 	GROUPS_MAX = 256,
-	SILENCE_MS = 60000, /* a connection that asks nothing is closed */
+	SILENCE_MS = 60000,	 /* a connection that asks nothing is closed */
+	STREAM_MAX = 256 * 1024, /* bytes that wait for the asker of a stream */
+	STREAM_STALL_MS = 30000, /* it takes none of them for so long: it is gone */
 };
 
 enum role { ROLE_NOBODY, ROLE_OBSERVER, ROLE_ADMIN };
 
-/* One connection: requests one after another. */
+/* One connection: requests one after another, or a stream. */
 struct ctl_request {
 	struct ctl *ctl;
 	struct ctl_request *next, **link;
@@ -32,6 +37,10 @@ struct ctl_request {
 	struct buf in, out;
 	size_t out_at;
 	bool waiting; /* for an answer; the socket is not looked at meanwhile */
+	struct ctl_stream stream;
+	bool is_streaming;
+	bool has_taken; /* something, since the silence timer looked last */
+	size_t stream_max;
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -41,6 +50,8 @@ static void on_closed(uv_handle_t *handle)
 
 static void close_request(struct ctl_request *request)
 {
+	if (request->is_streaming)
+		request->stream.left(request->stream.user);
 	uv_poll_stop(request->poll);
 	uv_close((uv_handle_t *)request->poll, on_closed);
 	uv_timer_stop(request->silence);
@@ -61,7 +72,10 @@ static void watch(struct ctl_request *request)
 {
 	bool has_output = request->out_at < request->out.len;
 
-	if (request->waiting)
+	if (request->is_streaming)
+		uv_poll_start(request->poll, UV_READABLE | (has_output ? UV_WRITABLE : 0),
+			      on_ready);
+	else if (request->waiting)
 		uv_poll_stop(request->poll);
 	else
 		uv_poll_start(request->poll, has_output ? UV_WRITABLE : UV_READABLE, on_ready);
@@ -105,6 +119,17 @@ struct ctl *ctl_of(struct ctl_request *request)
 	return request->ctl;
 }
 
+const struct trust *ctl_trust(const struct ctl *ctl)
+{
+	return ctl->options.gateway ? ctl->options.gateway->trust : ctl->options.client->trust;
+}
+
+X509 *ctl_leaf(const struct ctl *ctl)
+{
+	return ctl->options.gateway ? ctl->options.gateway->options.leaf
+				    : ctl->options.client->options.leaf;
+}
+
 void ctl_answer(struct ctl_request *request, json_t *reply)
 {
 	size_t len;
@@ -115,6 +140,50 @@ void ctl_answer(struct ctl_request *request, json_t *reply)
 	buf_append(&request->out, line, len);
 	watch(request);
 }
+
+/* ---- streams ---- */
+
+void ctl_stream_begin(struct ctl_request *request, json_t *first, const struct ctl_stream *stream)
+{
+	request->stream = *stream;
+	request->is_streaming = true;
+	request->has_taken = true;
+	uv_timer_set_repeat(request->silence, STREAM_STALL_MS);
+	uv_timer_again(request->silence);
+	ctl_answer(request, first);
+	/* The first line may be long, and what follows on its heels shall not suffer for it. */
+	request->stream_max = request->out.len - request->out_at + STREAM_MAX;
+}
+
+bool ctl_stream_line(struct ctl_request *request, const char *line, size_t len)
+{
+	if (request->out.len - request->out_at + len > request->stream_max)
+		return false;
+	if (request->out_at > request->out.len / 2) {
+		buf_consume(&request->out, request->out_at);
+		request->out_at = 0;
+	}
+	buf_append(&request->out, line, len);
+	watch(request);
+	return true;
+}
+
+void ctl_stream_end(struct ctl_request *request, json_t *last)
+{
+	request->is_streaming = false;
+	uv_timer_set_repeat(request->silence, SILENCE_MS);
+	ctl_answer(request, last);
+}
+
+/* The asker of a stream has nothing more to say: whatever comes is its end. */
+static bool hears_end(struct ctl_request *request)
+{
+	char byte;
+
+	return recv(request->fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
+/* ---- commands ---- */
 
 static void run_command(struct ctl_request *request, const json_t *message)
 {
@@ -169,11 +238,24 @@ static void take_next_line(struct ctl_request *request)
 	take_line(request, line, len);
 }
 
+/* The last word to an asker: one try, for nobody waits for it. */
+static void refuse_asker(int fd, const char *text)
+{
+	size_t len;
+	json_t *error = ctl_msg_error(CTL_EXIT_REFUSED, "%s", text);
+	_cleanup_free_ char *line = ctl_msg_print(error, &len);
+
+	json_decref(error);
+	send(fd, line, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static void take_input(struct ctl_request *request)
 {
-	uint8_t *room = buf_reserve(&request->in, 4096);
-	ssize_t len = room ? recv(request->fd, room, 4096, MSG_DONTWAIT) : 0;
+	uint8_t *room = buf_reserve(&request->in, READ_SIZE);
+	ssize_t len = room ? recv(request->fd, room, READ_SIZE, MSG_DONTWAIT) : 0;
 
+	if (!room)
+		refuse_asker(request->fd, "the request is longer than tund takes");
 	if (len < 0 && errno == EAGAIN)
 		return;
 	if (len <= 0) {
@@ -195,37 +277,60 @@ static void send_output(struct ctl_request *request)
 		return;
 	}
 	request->out_at += sent > 0 ? (size_t)sent : 0;
+	request->has_taken |= sent > 0;
 	if (request->out_at < request->out.len)
 		return;
 	buf_done(&request->out);
 	request->out_at = 0;
+	request->stream_max = STREAM_MAX;
 	watch(request);
-	take_next_line(request);
+	if (request->is_streaming)
+		request->stream.has_room(request->stream.user);
+	else
+		take_next_line(request);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
 	struct ctl_request *request = poll->data;
 
-	if (status < 0)
+	if (status < 0 || (request->is_streaming && (events & UV_READABLE) && hears_end(request)))
 		close_request(request);
 	else if (events & UV_WRITABLE)
 		send_output(request);
-	else
+	else if (!request->is_streaming)
 		take_input(request);
 }
 
 static void on_silence(uv_timer_t *timer)
 {
 	struct ctl_request *request = timer->data;
+	bool is_stuck = request->out_at < request->out.len && !request->has_taken;
 
-	if (!request->waiting)
+	request->has_taken = false;
+	if (request->is_streaming ? is_stuck : !request->waiting)
 		close_request(request);
 }
 
 /* ---- the socket ---- */
 
-static void take_connection(struct ctl *ctl, int fd)
+/* Closes the oldest connection that asks nothing now, of those who may do least, if they may do no more
+ * than the newcomer: observers do not keep an administrator out, nor cut one off. */
+static bool make_room(struct ctl *ctl, enum role role)
+{
+	struct ctl_request *oldest = NULL;
+
+	for (struct ctl_request *at = ctl->first; at; at = at->next) {
+		if (!at->waiting && !at->is_streaming && at->role <= role &&
+		    (!oldest || at->role <= oldest->role))
+			oldest = at;
+	}
+	if (oldest)
+		close_request(oldest);
+	return oldest;
+}
+
+static void take_connection(struct ctl *ctl, int fd, enum role role)
 {
 	struct ctl_request *request = xnew(struct ctl_request);
 
@@ -237,8 +342,8 @@ static void take_connection(struct ctl *ctl, int fd)
 		ctl->first->link = &request->next;
 	ctl->first = request;
 	request->fd = fd;
-	request->role = role_of(ctl, fd);
-	request->in.limit = CTL_MSG_REQUEST_MAX;
+	request->role = role;
+	request->in.limit = CTL_MSG_REQUEST_MAX + READ_SIZE;
 	request->out.limit = CTL_MSG_REPLY_MAX;
 	request->poll = xnew(uv_poll_t);
 	uv_poll_init(ctl->options.loop, request->poll, fd);
@@ -254,15 +359,19 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 {
 	struct ctl *ctl = poll->data;
 	int fd = accept4(ctl->options.listen, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	enum role role;
 
 	(void)status;
 	(void)events;
 	if (fd < 0)
 		return;
-	if (ctl->connections >= CONNECTIONS_MAX)
+	role = role_of(ctl, fd);
+	if (ctl->connections >= CONNECTIONS_MAX && !make_room(ctl, role)) {
+		refuse_asker(fd, "too many connections to the control socket");
 		close(fd);
-	else
-		take_connection(ctl, fd);
+	} else {
+		take_connection(ctl, fd, role);
+	}
 }
 
 void ctl_prepare(void)
@@ -278,6 +387,8 @@ struct ctl *ctl_start(const struct ctl_options *options)
 	uv_poll_init(options->loop, &ctl->poll, options->listen);
 	ctl->poll.data = ctl;
 	uv_poll_start(&ctl->poll, UV_READABLE, on_connection);
+	ctl->watch = watch_start(ctl);
+	ctl->reload = reload_new(ctl);
 	return ctl;
 }
 
@@ -299,6 +410,8 @@ void ctl_free(struct ctl *ctl)
 {
 	if (!ctl)
 		return;
+	watch_stop(ctl->watch);
+	reload_free(ctl->reload);
 	while (ctl->first)
 		end_request(ctl->first);
 	uv_close((uv_handle_t *)&ctl->poll, on_ctl_closed);

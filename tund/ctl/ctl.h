@@ -16,6 +16,8 @@ struct ctl_options {
 	const struct material *material;
 	struct gateway *gateway; /* one of the two */
 	struct client *client;
+	struct event_hook *events;  /* of the role's; heard here */
+	struct parent_link *parent; /* the engine's */
 	int listen;
 	gid_t observers, admins; /* -1: no such group */
 	uv_loop_t *loop;
@@ -25,6 +27,8 @@ struct ctl {
 	struct ctl_options options;
 	uv_poll_t poll;
 	struct ctl_request *first; /* every connection */
+	struct watch *watch;
+	struct reload *reload;
 	size_t connections;
 };
 
@@ -39,5 +43,25 @@ struct ctl *ctl_start(const struct ctl_options *options);
 void ctl_free(struct ctl *ctl);
 
 struct ctl *ctl_of(struct ctl_request *request);
+/* What is in force now: a reload replaces both. Borrowed. */
+const struct trust *ctl_trust(const struct ctl *ctl);
+X509 *ctl_leaf(const struct ctl *ctl);
 /* Answers, once; takes reply. */
 void ctl_answer(struct ctl_request *request, json_t *reply);
+
+/* ---- an answer of many lines ---- */
+
+struct ctl_stream {
+	void (*has_room)(void *user); /* the asker has taken all there was */
+	void (*left)(void *user);     /* the asker is gone, and the request with it */
+	void *user;
+};
+
+/* The request becomes a stream, with its first line; takes first. It lasts until ctl_stream_end, or
+ * until its asker leaves, or takes nothing of what waits for it for half a minute. */
+void ctl_stream_begin(struct ctl_request *request, json_t *first, const struct ctl_stream *stream);
+/* A line with its newline. False: the asker is slow, and so much waits for it already that this
+ * line does not. Never ends the request. */
+bool ctl_stream_line(struct ctl_request *request, const char *line, size_t len);
+/* With the last line, which is never left out; takes last. The asker may ask again. */
+void ctl_stream_end(struct ctl_request *request, json_t *last);

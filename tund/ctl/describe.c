@@ -54,6 +54,31 @@ json_t *describe_prefixes(const struct prefix_list *list)
 	return array;
 }
 
+static json_t *describe_hash(const uint8_t *hash)
+{
+	char text[17];
+
+	for (size_t i = 0; i < 8; i++)
+		snprintf(text + 2 * i, 3, "%02x", hash[i]);
+	return json_string(text);
+}
+
+json_t *describe_fingerprint(X509 *cert)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE] = {0};
+
+	X509_digest(cert, EVP_sha256(), hash, NULL);
+	return describe_hash(hash);
+}
+
+json_t *describe_list_fingerprint(X509_CRL *list)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE] = {0};
+
+	X509_CRL_digest(list, EVP_sha256(), hash, NULL);
+	return describe_hash(hash);
+}
+
 json_t *describe_certificate(X509 *leaf)
 {
 	_cleanup_free_ char *subject = identity_name_text(X509_get_subject_name(leaf));
@@ -62,6 +87,60 @@ json_t *describe_certificate(X509 *leaf)
 	identity_serial_text(X509_get0_serialNumber(leaf), serial);
 	return json_pack("{s:o, s:s, s:o}", "subject", describe_text(subject), "serial", serial,
 			 "expires_at", describe_time(identity_time(X509_get0_notAfter(leaf))));
+}
+
+static const char *protocol_name(const struct config_rule *rule, char *buf, size_t size)
+{
+	switch (rule->protocol) {
+	case IP_PROTO_TCP:
+		return "tcp";
+	case IP_PROTO_UDP:
+		return "udp";
+	case IP_PROTO_ICMP:
+		return "icmp";
+	default:
+		snprintf(buf, size, "%u", rule->protocol);
+		return buf;
+	}
+}
+
+static json_t *describe_rule(const struct config_rule *rule)
+{
+	char net[PREFIX_TEXT], protocol[16];
+	struct buf text = {0};
+	json_t *string;
+
+	buf_print(&text, "%s %s", prefix_print(&rule->net, net),
+		  rule->any_protocol ? "any" : protocol_name(rule, protocol, sizeof(protocol)));
+	for (size_t i = 0; i < rule->port_count; i++) {
+		buf_print(&text, "%s%u", i ? "," : "/", rule->ports[i].first);
+		if (rule->ports[i].last != rule->ports[i].first)
+			buf_print(&text, "-%u", rule->ports[i].last);
+	}
+	string = json_stringn((const char *)text.data, text.len);
+	buf_done(&text);
+	return string;
+}
+
+json_t *describe_rules(const struct config_rules *rules)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < rules->count; i++)
+		json_array_append_new(array, describe_rule(&rules->items[i]));
+	return array;
+}
+
+json_t *describe_policy(enum trust_crl_policy policy)
+{
+	static const char *const names[] = {
+		[TRUST_CRL_OFF] = "off",
+		[TRUST_CRL_STRICT] = "strict",
+		[TRUST_CRL_GRACE] = "grace",
+		[TRUST_CRL_ADVISORY] = "advisory",
+	};
+
+	return json_string(names[policy]);
 }
 
 json_t *describe_drops(const uint64_t drops[COUNT_MAX - COUNT_FIRST_DROP])
@@ -192,7 +271,7 @@ json_t *describe_session(const struct session *session, const struct worker_flow
 			  optional_text(cert ? cert->subject : NULL), "serial",
 			  optional_text(cert ? cert->serial : NULL), "groups",
 			  describe_blocks(session), "state", session_state_name(session->state),
-			  "role", session->is_site ? "site" : "device", "peer_address",
+			  "role", session->site ? "site" : "device", "peer_address",
 			  describe_endpoint(&session->peer), "inner_addresses",
 			  describe_addresses(session->lease), "transport", dtls ? "dtls" : "tls");
 
@@ -205,6 +284,9 @@ json_t *describe_session(const struct session *session, const struct worker_flow
 	json_object_set_new(object, "connected_at", describe_time(session->connected_at));
 	json_object_set_new(object, "expires_at", describe_time(session->expires_at));
 	json_object_set_new(object, "agent", optional_text(session->agent));
+	json_object_set_new(object, "networks",
+			    session->site ? describe_prefixes(&session->site->networks)
+					  : json_array());
 	set_traffic(object, session, flow);
 	return object;
 }

@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "ctl/describe.h"
 #include "gateway/cut.h"
+#include "gateway/site.h"
 #include "version.h"
 #include "wire/ctl_msg.h"
 
@@ -35,17 +36,23 @@ static json_t *describe_pools(const struct gateway *gateway)
 	return array;
 }
 
-static json_t *describe_handshakes(const struct gateway *gateway)
+/* Those that are not 0, by their words. */
+static json_t *describe_reasons(const uint64_t counts[static REASON_COUNT])
 {
-	json_t *refused = json_object();
+	json_t *object = json_object();
 
 	for (int i = REASON_NONE + 1; i < REASON_COUNT; i++) {
-		if (gateway->counts.refused[i])
-			json_object_set_new(refused, reason_word((enum reason)i),
-					    json_integer((json_int_t)gateway->counts.refused[i]));
+		if (counts[i])
+			json_object_set_new(object, reason_word((enum reason)i),
+					    json_integer((json_int_t)counts[i]));
 	}
+	return object;
+}
+
+static json_t *describe_handshakes(const struct gateway *gateway)
+{
 	return json_pack("{s:I, s:o}", "accepted", (json_int_t)gateway->counts.accepted, "refused",
-			 refused);
+			 describe_reasons(gateway->counts.refused));
 }
 
 static json_t *describe_listeners(const struct gateway *gateway)
@@ -71,31 +78,23 @@ static void count_sessions(const struct gateway *gateway, json_t *reply)
 	json_object_set_new(reply, "sessions", json_integer(open));
 	json_object_set_new(reply, "sessions_dtls", json_integer(dtls));
 	json_object_set_new(reply, "sessions_tls", json_integer(open - dtls));
+	json_object_set_new(reply, "sessions_cut", describe_reasons(gateway->counts.cut));
 	json_object_set_new(reply, "max_sessions",
 			    json_integer(gateway->config->gateway.max_sessions));
 }
 
-static const char *policy_name(enum trust_crl_policy policy)
+static void tell_trouble(json_t *reply, const char *what, const char *trouble)
 {
-	static const char *const names[] = {
-		[TRUST_CRL_OFF] = "off",
-		[TRUST_CRL_STRICT] = "strict",
-		[TRUST_CRL_GRACE] = "grace",
-		[TRUST_CRL_ADVISORY] = "advisory",
-	};
+	_cleanup_free_ char *line = trouble ? xalloc_print("%s: %s", what, trouble) : NULL;
 
-	return names[policy];
+	if (line)
+		json_array_insert_new(json_object_get(reply, "warnings"), 0, describe_text(line));
 }
 
 static void add_trouble(const struct gateway *gateway, json_t *reply)
 {
-	const char *trouble = store_trouble(gateway->store);
-	_cleanup_free_ char *line = NULL;
-
-	if (!trouble)
-		return;
-	line = xalloc_print("durable state cannot be written: %s", trouble);
-	json_array_insert_new(json_object_get(reply, "warnings"), 0, describe_text(line));
+	tell_trouble(reply, "durable state cannot be written", store_trouble(gateway->store));
+	tell_trouble(reply, "a network of a site is not routed", site_trouble(gateway));
 }
 
 static void answer_status(struct gateway_report *report, void *user)
@@ -107,7 +106,7 @@ static void answer_status(struct gateway_report *report, void *user)
 
 	json_object_update_new(
 		reply,
-		json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, "
+		json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
 			  "s:I}",
 			  "role", "gateway", "instance", gateway->config->instance, "version",
 			  TUND_VERSION, "state", "running", "started_at",
@@ -115,7 +114,7 @@ static void answer_status(struct gateway_report *report, void *user)
 			  gateway->config->gateway.interface, "listen", describe_listeners(gateway),
 			  "pools", describe_pools(gateway), "certificate",
 			  describe_certificate(gateway->options.leaf), "crl_policy",
-			  policy_name(gateway->trust->crl_policy), "offloads",
+			  describe_policy(gateway->trust->crl_policy), "offloads",
 			  describe_offloads(gateway->options.tun_offloads, report->udp_offloads),
 			  "handshakes", describe_handshakes(gateway), "drops",
 			  describe_drops(report->counts.of + COUNT_FIRST_DROP), "counters",
@@ -172,43 +171,12 @@ static void shown_free(struct shown *shown)
 	free(shown);
 }
 
-static const char *protocol_name(const struct config_rule *rule, char *buf, size_t size)
-{
-	switch (rule->protocol) {
-	case IP_PROTO_TCP:
-		return "tcp";
-	case IP_PROTO_UDP:
-		return "udp";
-	case IP_PROTO_ICMP:
-		return "icmp";
-	default:
-		snprintf(buf, size, "%u", rule->protocol);
-		return buf;
-	}
-}
-
-static json_t *describe_rule(const struct config_rule *rule)
-{
-	char net[PREFIX_TEXT], protocol[16];
-	struct buf text = {0};
-	json_t *string;
-
-	buf_print(&text, "%s %s", prefix_print(&rule->net, net),
-		  rule->any_protocol ? "any" : protocol_name(rule, protocol, sizeof(protocol)));
-	for (size_t i = 0; i < rule->port_count; i++) {
-		buf_print(&text, "%s%u", i ? "," : "/", rule->ports[i].first);
-		if (rule->ports[i].last != rule->ports[i].first)
-			buf_print(&text, "-%u", rule->ports[i].last);
-	}
-	string = json_stringn((const char *)text.data, text.len);
-	buf_done(&text);
-	return string;
-}
-
 static void add_rules(json_t *array, const struct config_rules *rules)
 {
-	for (size_t i = 0; i < rules->count; i++)
-		json_array_append_new(array, describe_rule(&rules->items[i]));
+	json_t *more = describe_rules(rules);
+
+	json_array_extend(array, more);
+	json_decref(more);
 }
 
 static json_t *describe_access(const struct session *session)

@@ -1,25 +1,14 @@
 #include "ctl/revoke_commands.h"
 
 #include <errno.h>
-#include <string.h>
-
-#include <openssl/pem.h>
 
 #include "base/clock.h"
 #include "ctl/describe.h"
+#include "ctl/pem.h"
 #include "gateway/revoke.h"
 #include "wire/ctl_msg.h"
 
 /* ---- what is meant ---- */
-
-static X509 *read_certificate(const char *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem, (int)strlen(pem));
-	X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-
-	BIO_free(bio);
-	return certificate;
-}
 
 /* False when it has been answered. The caller frees ret->certificate. */
 static bool read_selector(struct ctl_request *request, const json_t *message,
@@ -39,7 +28,7 @@ static bool read_selector(struct ctl_request *request, const json_t *message,
 	}
 	if (!pem)
 		return true;
-	ret->certificate = read_certificate(pem);
+	ret->certificate = pem_certificate(pem);
 	if (!ret->certificate)
 		ctl_answer(request, ctl_msg_error(CTL_EXIT_USAGE,
 						  "the file holds no certificate in PEM form"));

@@ -28,6 +28,7 @@ struct rules {
 };
 
 struct access {
+	unsigned refs;
 	bool everything;
 	struct rules allow;  /* services in the network, which the device opens */
 	struct rules accept; /* services on the device, which the network opens */
@@ -76,6 +77,7 @@ struct access *access_compile(const struct config_access *const *blocks, size_t 
 {
 	struct access *access = xnew(struct access);
 
+	access->refs = 1;
 	for (size_t i = 0; i < count; i++) {
 		add_rules(&access->allow, &blocks[i]->allow);
 		add_rules(&access->accept, &blocks[i]->accept);
@@ -87,17 +89,59 @@ struct access *access_everything(void)
 {
 	struct access *access = xnew(struct access);
 
+	access->refs = 1;
 	access->everything = true;
+	return access;
+}
+
+struct access *access_ref(struct access *access)
+{
+	access->refs++;
 	return access;
 }
 
 void access_free(struct access *access)
 {
-	if (!access)
+	if (!access || --access->refs)
 		return;
 	free(access->allow.items);
 	free(access->accept.items);
 	free(access);
+}
+
+static bool same_rule(const struct rule *a, const struct rule *b)
+{
+	return prefix_equal(&a->net, &b->net) && a->protocol == b->protocol &&
+	       a->any_protocol == b->any_protocol && a->any_port == b->any_port &&
+	       a->first_port == b->first_port && a->last_port == b->last_port;
+}
+
+/* The rule at the same place is nearly always the one. */
+static bool holds_all(const struct rules *rules, const struct rules *wanted)
+{
+	for (size_t i = 0; i < wanted->count; i++) {
+		const struct rule *rule = &wanted->items[i];
+		size_t k = 0;
+
+		if (i < rules->count && same_rule(&rules->items[i], rule))
+			continue;
+		while (k < rules->count && !same_rule(&rules->items[k], rule))
+			k++;
+		if (k == rules->count)
+			return false;
+	}
+	return true;
+}
+
+static bool same_rules(const struct rules *a, const struct rules *b)
+{
+	return holds_all(a, b) && holds_all(b, a);
+}
+
+bool access_equal(const struct access *a, const struct access *b)
+{
+	return a->everything == b->everything && same_rules(&a->allow, &b->allow) &&
+	       same_rules(&a->accept, &b->accept);
 }
 
 /* ICMP in a rule stands for ICMPv6 too. */
@@ -219,19 +263,28 @@ static bool read_quoted(const uint8_t *packet, const struct ip_view *view, struc
 	return true;
 }
 
-/* An error passes where the packet it quotes may have passed, from whichever router it comes. */
+static bool is_own(const struct prefix_list *own, unsigned family, const uint8_t *address)
+{
+	struct addr addr = {.family = (uint8_t)family};
+
+	memcpy(addr.bytes, address, family == 4 ? 4 : 16);
+	return prefix_list_contains(own, &addr);
+}
+
+/* An error passes where the packet it quotes may have passed, from whichever router it comes: in the
+ * network, or behind the device. */
 static bool error_passes(const struct access *access, enum access_direction direction,
-			 const uint8_t *packet, const struct ip_view *view)
+			 const struct prefix_list *own, const uint8_t *packet,
+			 const struct ip_view *view)
 {
 	enum access_direction other = direction == ACCESS_IN ? ACCESS_OUT : ACCESS_IN;
-	const uint8_t *device = direction == ACCESS_IN ? view->source : view->destination;
 	size_t len = view->family == 4 ? 4 : 16;
 	struct question question;
 	struct ip_view quoted;
 
 	if (!read_quoted(packet, view, &quoted))
 		return false;
-	if (memcmp(other == ACCESS_IN ? quoted.source : quoted.destination, device, len) != 0)
+	if (!is_own(own, view->family, other == ACCESS_IN ? quoted.source : quoted.destination))
 		return false;
 	/* It goes to whoever sent what it quotes, not to just anybody. */
 	if (memcmp(quoted.source, view->destination, len) != 0)
@@ -241,14 +294,14 @@ static bool error_passes(const struct access *access, enum access_direction dire
 }
 
 bool access_allows(const struct access *access, enum access_direction direction,
-		   const uint8_t *packet, const struct ip_view *view)
+		   const struct prefix_list *own, const uint8_t *packet, const struct ip_view *view)
 {
 	struct question question;
 
 	if (access->everything)
 		return true;
 	if (is_icmp_error(view))
-		return error_passes(access, direction, packet, view);
+		return error_passes(access, direction, own, packet, view);
 	question = ask_about(direction, view);
 	if (opens(access, direction, &question))
 		return true;

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "wire/ip.h"
+
 #define COUNT_TABLE(X)                                                                             \
 	/* traffic */                                                                              \
 	X(TUN_READS, "tun_reads")                                                                  \
@@ -23,11 +25,26 @@
 	X(TOO_BIG_SENT, "too_big_sent")                                                            \
 	COUNT_DROPS(X)
 
-/* Packets and datagrams that were dropped, by reason. */
+/* Packets and datagrams that were dropped, by reason. First what is inside the tunnel, in either
+ * direction, in the order in which it is judged: down to "martian" (wire/ip_check) no rule can
+ * allow it; the gateway itself and other devices are hosts like any, for the rules to allow. Then
+ * what there was no room for; then what came from outside. */
 #define COUNT_DROPS(X)                                                                             \
-	X(DROP_MALFORMED, "malformed")	 /* no IP packet, or lengths that lie */                   \
+	X(DROP_MALFORMED, "malformed")	   /* headers, options, segments that cannot be */         \
+	X(DROP_NOT_IP, "not-ip")	   /* neither IPv4 nor IPv6 */                             \
+	X(DROP_CUT_SHORT, "cut-short")	   /* ends within the IP header */                         \
+	X(DROP_LENGTH, "lying-length")	   /* IP's length is not the packet's; jumbograms */       \
+	X(DROP_TRANSPORT, "bad-transport") /* TCP, UDP, ICMP header cut, or its length lies */     \
+	X(DROP_FRAGMENT, "bad-fragment")   /* tiny, overlapping, endless */                        \
+	X(DROP_ROUTED, "source-routed")	   /* IPv4 option or IPv6 routing header */                \
+	X(DROP_MULTICAST, "multicast")	   /* this and the next: source or destination */          \
+	X(DROP_BROADCAST, "broadcast")	   /* 255.255.255.255 */                                   \
+	X(DROP_LOOPBACK, "loopback")                                                               \
+	X(DROP_LINK_LOCAL, "link-local")                                                           \
+	X(DROP_UNSPECIFIED, "unspecified")                                                         \
+	X(DROP_MARTIAN, "martian")	 /* 0/8, 240/4, IPv6 with IPv4 embedded */                 \
 	X(DROP_NO_SESSION, "no-session") /* nobody holds the inner destination */                  \
-	X(DROP_SOURCE, "foreign-source") /* not the session's own inner address */                 \
+	X(DROP_SOURCE, "foreign-source") /* its addresses are not those of the two ends */         \
 	X(DROP_ACCESS, "no-access")	 /* no rule lets it pass */                                \
 	X(DROP_TOO_BIG, "too-big")                                                                 \
 	X(DROP_QUEUE_FULL, "queue-full") /* the socket takes no more */                            \
@@ -59,3 +76,5 @@ struct counts {
 };
 
 const char *count_name(enum count count);
+/* The drop that an error of wire/ip is. */
+enum count count_of_ip(enum ip_error error);

@@ -162,6 +162,7 @@ struct flow_assoc *flow_add_candidate(struct flow_table *table, struct flow *flo
 				       .peer = peer_bytes,
 				       .verify_hello = verify_hello,
 				       .mtu = HANDSHAKE_MTU,
+				       .plain_psk = !flow->spec.peer_is_tund,
 			       });
 	if (!assoc->dtls) {
 		free(assoc);
@@ -193,18 +194,28 @@ void flow_drop_retired(struct flow_table *table, struct flow *flow, int64_t then
 
 /* ---- the flow ---- */
 
-static void enter_lookups(struct flow_table *table, struct flow *flow)
+static void enter_inner(struct flow_table *table, struct flow *flow)
 {
 	for (size_t i = 0; i < flow->spec.own.count; i++)
 		prefix_map_set(table->by_inner, &flow->spec.own.items[i], flow);
+}
+
+static void leave_inner(struct flow_table *table, struct flow *flow)
+{
+	for (size_t i = 0; i < flow->spec.own.count; i++)
+		prefix_map_remove(table->by_inner, &flow->spec.own.items[i], flow);
+}
+
+static void enter_lookups(struct flow_table *table, struct flow *flow)
+{
+	enter_inner(table, flow);
 	if (flow->spec.app_id_len == DTLS_APP_ID)
 		HASH_ADD_KEYPTR(hh_app, table->by_app_id, flow->spec.app_id, DTLS_APP_ID, flow);
 }
 
 static void leave_lookups(struct flow_table *table, struct flow *flow)
 {
-	for (size_t i = 0; i < flow->spec.own.count; i++)
-		prefix_map_remove(table->by_inner, &flow->spec.own.items[i], flow);
+	leave_inner(table, flow);
 	if (flow->state == FLOW_OPEN && flow->spec.app_id_len == DTLS_APP_ID)
 		HASH_DELETE(hh_app, table->by_app_id, flow);
 }
@@ -215,6 +226,7 @@ void flow_spec_done(struct flow_spec *spec)
 	prefix_list_done(&spec->own);
 	access_free(spec->access);
 	buf_wipe(&spec->greeting);
+	buf_wipe(&spec->early);
 	free(spec->name);
 	explicit_bzero(spec, sizeof(*spec));
 }
@@ -241,6 +253,22 @@ void flow_drain(struct flow_table *table, struct flow *flow, int64_t until_us)
 	flow_drop_assoc(table, flow->candidate);
 	flow->state = FLOW_DRAINING;
 	flow->drain_until_us = until_us;
+}
+
+void flow_set_rules(struct flow_table *table, struct flow *flow, struct prefix_list *own,
+		    struct access *access)
+{
+	struct access *old = flow->spec.access;
+
+	if (flow->state == FLOW_OPEN)
+		leave_inner(table, flow);
+	prefix_list_done(&flow->spec.own);
+	flow->spec.own = *own;
+	*own = (struct prefix_list){0};
+	if (flow->state == FLOW_OPEN)
+		enter_inner(table, flow);
+	flow->spec.access = access_ref(access);
+	access_free(old);
 }
 
 struct tls *flow_free(struct flow_table *table, struct flow *flow)

@@ -63,7 +63,8 @@ struct flow_pulse {
 /* Finding the largest packet that DTLS carries, by padded DPD requests. */
 struct flow_mtu_probe {
 	unsigned size;	    /* inner bytes asked for now; 0: not probing */
-	unsigned low, high; /* known to pass, not tried or known not to */
+	unsigned low, high; /* known to pass (or least), not tried or known not to */
+	bool answered;	    /* something has passed */
 	unsigned tries;
 	uint32_t mark;
 	int64_t sent_us;
@@ -80,6 +81,7 @@ struct flow_spec {
 	char *name;	   /* for the log */
 	struct tls *tls;
 	struct buf greeting; /* sent first, as one record */
+	struct buf early;    /* received already: the first record */
 	bool has_dtls;
 	uint8_t psk[TLS_PSK];
 	uint8_t app_id[DTLS_APP_ID];
@@ -91,6 +93,7 @@ struct flow_spec {
 	unsigned mtu;		      /* inner */
 	int64_t dpd_us, keepalive_us; /* 0: never */
 	int64_t idle_us;
+	bool is_site;	   /* a gateway's: it may be silent for as long as it is */
 	bool peer_is_tund; /* it echoes padded DPDs, and follows data from channel to channel */
 };
 
@@ -112,6 +115,7 @@ struct flow {
 	uint64_t drops[COUNT_MAX - COUNT_FIRST_DROP];
 	struct rate hello_rate, error_rate;
 	int64_t carried_us;   /* last data in either direction */
+	int64_t foreign_us;   /* when a foreign source was last named in the log; 0: never */
 	int64_t next_dtls_us; /* client: when to try next */
 	int64_t drain_until_us;
 	uv_poll_t *poll;
@@ -140,6 +144,10 @@ struct flow *flow_new(struct flow_table *table, struct flow_spec *spec, int64_t 
 struct tls *flow_free(struct flow_table *table, struct flow *flow);
 /* Another flow has its addresses now: it only receives until drain_until_us. */
 void flow_drain(struct flow_table *table, struct flow *flow, int64_t until_us);
+
+/* Takes own; one owner more of access. In force for the next packet. */
+void flow_set_rules(struct flow_table *table, struct flow *flow, struct prefix_list *own,
+		    struct access *access);
 
 struct flow *flow_find(struct flow_table *table, uint64_t id);
 struct flow *flow_by_inner(struct flow_table *table, unsigned family, const uint8_t *address);

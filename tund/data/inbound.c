@@ -4,7 +4,8 @@
  *	2  take_datagram   a hello opens a candidate; else the associations of the path it came by
  *	3  open_record     the record filter, then authenticate and decrypt
  *	4  take_frame      data, probe, answer, keepalive, disconnect (inbound_tls joins here)
- *	5  deliver         inner source must be the flow's own; access rules; MSS of a SYN
+ *	5  deliver         what may travel at all; inner source must be the flow's own; access rules;
+ *	                   MSS of a SYN
  *	6  offload_join    neighbours of one stream become one packet; worker_flush writes it
  *
  * Functions stand in this order, the leaves of a step before it. */
@@ -15,7 +16,7 @@
 #include "base/clock.h"
 #include "data/liveness.h"
 #include "data/outbound.h"
-#include "wire/ip.h"
+#include "wire/ip_check.h"
 
 enum {
 	RECEIVES_PER_RUN = 4,
@@ -41,11 +42,15 @@ static const enum count drop_of_record[] = {
 static enum count may_enter(const struct worker *worker, const struct flow *flow,
 			    const uint8_t *packet, const struct ip_view *view)
 {
-	const uint8_t *ours = worker->options.is_client ? view->destination : view->source;
+	bool from_ours = flow_owns(flow, view->family, view->source);
 
-	if (!flow_owns(flow, view->family, ours))
+	/* A client's own are at this end: what comes is for them, and not from them. */
+	if (worker->options.is_client &&
+	    (from_ours || !flow_owns(flow, view->family, view->destination)))
 		return COUNT_DROP_SOURCE;
-	if (!access_allows(flow->spec.access, ACCESS_IN, packet, view))
+	if (!worker->options.is_client && !from_ours)
+		return COUNT_DROP_SOURCE;
+	if (!access_allows(flow->spec.access, ACCESS_IN, &flow->spec.own, packet, view))
 		return COUNT_DROP_ACCESS;
 	return COUNT_MAX;
 }
@@ -78,17 +83,16 @@ static void write_joined(struct worker *worker)
 static void deliver(struct worker *worker, struct flow *flow, uint8_t *packet, size_t len)
 {
 	struct ip_view view;
-	enum count refused;
+	enum count refused = count_of_ip(ip_check(packet, len, &view));
 
-	if (ip_read(packet, len, &view) != IP_OK) {
-		flow_count_drop(flow, &worker->counts, COUNT_DROP_MALFORMED);
-		return;
-	}
-	refused = may_enter(worker, flow, packet, &view);
+	if (refused == COUNT_MAX)
+		refused = may_enter(worker, flow, packet, &view);
 	if (refused != COUNT_MAX) {
 		flow_count_drop(flow, &worker->counts, refused);
 		if (refused == COUNT_DROP_ACCESS)
 			answer_prohibited(worker, flow, packet, &view);
+		if (refused == COUNT_DROP_SOURCE && !worker->options.is_client)
+			worker_name_foreign(worker, flow, &view);
 		return;
 	}
 	if (ip_clamp_mss(packet, &view, flow->mtu, false))
@@ -466,9 +470,21 @@ static bool read_records(struct worker *worker, struct flow *flow)
 	return true;
 }
 
+/* False when the flow is gone. */
+static bool take_early(struct worker *worker, struct flow *flow)
+{
+	struct buf early = flow->spec.early;
+	bool there;
+
+	flow->spec.early = (struct buf){0};
+	there = early.len == 0 || take_record(worker, flow, early.data, early.len);
+	buf_wipe(&early);
+	return there;
+}
+
 bool inbound_tls(struct worker *worker, struct flow *flow)
 {
-	bool there = read_records(worker, flow);
+	bool there = take_early(worker, flow) && read_records(worker, flow);
 
 	write_joined(worker);
 	worker_flush(worker);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "data/outbound.h"
 
 enum {
@@ -33,10 +34,12 @@ enum {
 	PROBE_TIMEOUT_US = 200000,
 	PROBE_TRIES = 3,
 	PROBE_STEP = 8, /* bytes: close enough */
-	MTU_FLOOR_V6 = 1280,
-	MTU_FLOOR_V4 = 576,
+	MTU_LEAST_V6 = 1280,
+	MTU_LEAST_V4 = 576,
 	LIVENESS_MTU_MAX = 9216,
 };
+
+static void move_data(struct worker *worker, struct flow *flow, bool over_dtls);
 
 static int64_t min_us(int64_t a, int64_t b)
 {
@@ -45,13 +48,13 @@ static int64_t min_us(int64_t a, int64_t b)
 
 /* ---- path MTU ---- */
 
-static unsigned mtu_floor(const struct flow *flow)
+static unsigned least_mtu(const struct flow *flow)
 {
 	for (size_t i = 0; i < flow->spec.own.count; i++) {
 		if (flow->spec.own.items[i].addr.family == 6)
-			return MTU_FLOOR_V6;
+			return MTU_LEAST_V6;
 	}
-	return MTU_FLOOR_V4;
+	return MTU_LEAST_V4;
 }
 
 static void send_mtu_probe(struct worker *worker, struct flow *flow, int64_t now_us)
@@ -74,13 +77,39 @@ static void settle_mtu(struct worker *worker, struct flow *flow, unsigned mtu)
 	worker_tell_mtu(worker, flow);
 }
 
+/* IPv6 inside needs 1280 bytes, and TLS carries any: no DTLS until the next channel. */
+static void leave_dtls(struct worker *worker, struct flow *flow)
+{
+	log_info("%s: the path is too small for IPv6 in DTLS", flow->spec.name);
+	flow->probe.size = 0;
+	flow->spec.has_dtls = false;
+	move_data(worker, flow, false);
+	batch_flush(&worker->batch); /* it may hold records of the association */
+	flow_drop_assoc(&worker->table, flow->active);
+}
+
+static void end_mtu_search(struct worker *worker, struct flow *flow)
+{
+	struct flow_mtu_probe *probe = &flow->probe;
+
+	if (probe->low >= least_mtu(flow) && (probe->answered || !worker->options.is_client))
+		settle_mtu(worker, flow, probe->low);
+	else if (!probe->answered && !flow->spec.peer_is_tund)
+		probe->size = 0; /* it echoes no padding: what it said stands */
+	else if (least_mtu(flow) == MTU_LEAST_V6)
+		leave_dtls(worker, flow);
+	else
+		settle_mtu(worker, flow, MTU_LEAST_V4);
+}
+
 /* Halves what is left between what passes and what does not. */
 static void next_mtu_size(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	struct flow_mtu_probe *probe = &flow->probe;
+	bool decided = probe->answered || flow->spec.peer_is_tund;
 
-	if (probe->high < probe->low + PROBE_STEP) {
-		settle_mtu(worker, flow, probe->low);
+	if (probe->high < probe->low + PROBE_STEP || (decided && probe->high < least_mtu(flow))) {
+		end_mtu_search(worker, flow);
 		return;
 	}
 	probe->size = probe->low + (probe->high - probe->low + 1) / 2;
@@ -88,13 +117,20 @@ static void next_mtu_size(struct worker *worker, struct flow *flow, int64_t now_
 	send_mtu_probe(worker, flow, now_us);
 }
 
+/* A gateway asks tunds alone: openconnect echoes nothing. A client asks every gateway. */
+static bool may_ask_mtu(const struct worker *worker, const struct flow *flow)
+{
+	return flow->spec.mtu <= LIVENESS_MTU_MAX &&
+	       (flow->spec.peer_is_tund || worker->options.is_client);
+}
+
 void liveness_start_mtu_probe(struct worker *worker, struct flow *flow)
 {
-	if (!flow->spec.peer_is_tund || flow->spec.mtu > LIVENESS_MTU_MAX)
+	if (!may_ask_mtu(worker, flow))
 		return;
 	flow->probe = (struct flow_mtu_probe){
 		.size = flow->spec.mtu,
-		.low = mtu_floor(flow),
+		.low = worker->options.is_client ? (unsigned)MTU_LEAST_V4 : least_mtu(flow),
 		.high = flow->spec.mtu,
 		.mark = (uint32_t)clock_now_us(),
 	};
@@ -103,14 +139,14 @@ void liveness_start_mtu_probe(struct worker *worker, struct flow *flow)
 
 void liveness_path_shrank(struct worker *worker, struct flow *flow)
 {
-	unsigned floor = mtu_floor(flow), smaller = flow->mtu - flow->mtu / 16;
+	unsigned least = least_mtu(flow), smaller = flow->mtu - flow->mtu / 16;
 
 	if (flow->probe.size)
 		return;
-	if (flow->spec.peer_is_tund)
+	if (may_ask_mtu(worker, flow))
 		liveness_start_mtu_probe(worker, flow);
 	else
-		settle_mtu(worker, flow, smaller > floor ? smaller : floor);
+		settle_mtu(worker, flow, smaller > least ? smaller : least);
 }
 
 /* The mark is the search's: a late echo of a larger size counts as well. */
@@ -122,6 +158,7 @@ static void take_mtu_answer(struct worker *worker, struct flow *flow, const uint
 	if (probe->size == 0 || len <= probe->low || len > flow->spec.mtu ||
 	    memcmp(payload, &probe->mark, sizeof(probe->mark)) != 0)
 		return;
+	probe->answered = true;
 	probe->low = (unsigned)len;
 	if (probe->high < probe->low)
 		probe->high = probe->low;

@@ -1,6 +1,7 @@
 /* A packet out, from this host to a peer:
  *
- *	1  take_packets    TUN queue: one packet, or 64 KiB of one stream, with its virtio header
+ *	1  outbound_run    TUN queue: one packet, or 64 KiB of one stream, with its virtio header;
+ *	                   what may travel at all
  *	2  find_flow       whose it is, by its inner destination (a client has one flow)
  *	3  may_pass        the inner addresses and the access rules
  *	4  fit_path        MSS of a SYN; too big: told to its sender; a super-packet's segment size
@@ -15,7 +16,7 @@
 
 #include "base/clock.h"
 #include "sys/tun.h"
-#include "wire/ip.h"
+#include "wire/ip_check.h"
 
 enum {
 	READS_PER_RUN = 32, /* then other descriptors get their turn */
@@ -39,7 +40,7 @@ static enum count may_pass(const struct worker *worker, const struct flow *flow,
 {
 	if (worker->options.is_client && !flow_owns(flow, view->family, view->source))
 		return COUNT_DROP_SOURCE;
-	if (!access_allows(flow->spec.access, ACCESS_OUT, packet, view))
+	if (!access_allows(flow->spec.access, ACCESS_OUT, &flow->spec.own, packet, view))
 		return COUNT_DROP_ACCESS;
 	return COUNT_MAX;
 }
@@ -103,8 +104,9 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 	worker->counts.of[COUNT_TUN_READS]++;
 	if (header->gso_type != TUN_GSO_NONE)
 		worker->counts.of[COUNT_TUN_SUPER_RX]++;
-	if (ip_read(packet, len, &view) != IP_OK) {
-		worker->counts.of[COUNT_DROP_MALFORMED]++;
+	refused = count_of_ip(ip_check(packet, len, &view));
+	if (refused != COUNT_MAX) {
+		worker->counts.of[refused]++;
 		return;
 	}
 	flow = find_flow(worker, &view);
@@ -115,6 +117,8 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 	refused = may_pass(worker, flow, packet, &view);
 	if (refused != COUNT_MAX) {
 		flow_count_drop(flow, &worker->counts, refused);
+		if (refused == COUNT_DROP_SOURCE)
+			worker_name_foreign(worker, flow, &view);
 		return;
 	}
 	if (!fit_path(worker, flow, header, packet, &view)) {

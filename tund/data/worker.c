@@ -16,6 +16,7 @@ enum {
 	LINGER_US = 2 * 1000000,
 	LINGER_BYTES = 1024 * 1024, /* read and thrown away at most */
 	DRAIN_US = 3 * 1000000,
+	FOREIGN_US = 60 * 1000000,
 };
 
 /* A TLS channel that has said its last word and waits for the peer to close, so that the word
@@ -69,6 +70,37 @@ void worker_tell_transport(struct worker *worker, struct flow *flow)
 void worker_tell_mtu(struct worker *worker, struct flow *flow)
 {
 	tell(worker, make_event(WORKER_MTU, flow));
+}
+
+static const char *print_view_addr(unsigned family, const uint8_t *bytes,
+				   char text[static ADDR_TEXT])
+{
+	struct addr addr = {.family = (uint8_t)family};
+
+	memcpy(addr.bytes, bytes, family == 4 ? 4 : 16);
+	return addr_print(&addr, text);
+}
+
+void worker_name_foreign(const struct worker *worker, struct flow *flow, const struct ip_view *view)
+{
+	char source[ADDR_TEXT], destination[ADDR_TEXT];
+	int64_t now_us = clock_now_us();
+
+	if (flow->foreign_us && now_us - flow->foreign_us < FOREIGN_US)
+		return;
+	flow->foreign_us = now_us;
+	print_view_addr(view->family, view->source, source);
+	print_view_addr(view->family, view->destination, destination);
+	if (worker->options.is_client)
+		log_info("dropped a packet from %s to %s: the source is neither our inner address "
+			 "nor "
+			 "in a network that the gateway says is behind us",
+			 source, destination);
+	else
+		log_warn(
+			"session %lu %s: dropped a packet from %s to %s: the source is neither its "
+			"inner address nor in its networks",
+			(unsigned long)flow->spec.session, flow->spec.name, source, destination);
 }
 
 /* ---- TLS channels: when the socket may be written, and their end ---- */
@@ -213,6 +245,7 @@ static void drop_flow(struct worker *worker, struct flow *flow, const char *bye)
 	}
 	/* The run may hold records of its association. */
 	batch_flush(&worker->batch);
+	flow_add_traffic(&worker->carried, &flow->traffic);
 	forget_pending(worker, flow);
 	uv_poll_stop(flow->poll);
 	uv_close((uv_handle_t *)flow->poll, on_poll_closed);
@@ -249,6 +282,7 @@ static void replace_flow(struct worker *worker, struct flow *flow, uint64_t id)
 	if (old->mtu < flow->mtu)
 		flow->mtu = old->mtu;
 	flow->carried_us = old->carried_us;
+	flow->foreign_us = old->foreign_us;
 	flow_drain(&worker->table, old, clock_now_us() + DRAIN_US);
 }
 
@@ -271,7 +305,7 @@ static void attach(struct worker *worker, struct worker_order *order)
 	watch_tcp(flow);
 	tell(worker, make_event(WORKER_ATTACHED, flow));
 	/* OpenSSL and the input buffer may hold records that came before the hand-over. */
-	if (tls_has_input(flow->spec.tls) && !inbound_tls(worker, flow))
+	if ((flow->spec.early.len || tls_has_input(flow->spec.tls)) && !inbound_tls(worker, flow))
 		return;
 	liveness_tick(worker);
 }
@@ -294,15 +328,50 @@ static void cut_session(struct worker *worker, const struct worker_order *order)
 	}
 }
 
-static void cut(struct worker *worker, struct worker_order *order)
+static void acknowledge(struct worker *worker, enum worker_event_kind kind,
+			const struct worker_order *order)
 {
-	struct worker_event *event = make_event(WORKER_WAS_CUT, NULL);
+	struct worker_event *event = make_event(kind, NULL);
 
-	cut_session(worker, order);
 	event->session = order->session;
 	event->reason = order->reason;
 	event->tag = order->tag;
 	tell(worker, event);
+}
+
+static void cut(struct worker *worker, const struct worker_order *order)
+{
+	cut_session(worker, order);
+	acknowledge(worker, WORKER_WAS_CUT, order);
+}
+
+/* A flow that drains still receives: it gets them, too. */
+static void set_rules(struct worker *worker, struct worker_order *order)
+{
+	struct flow *flow, *next;
+
+	HASH_ITER(hh, worker->table.flows, flow, next)
+	{
+		struct prefix_list own = {0};
+
+		if (flow->spec.session != order->session)
+			continue;
+		for (size_t i = 0; i < order->spec.own.count; i++)
+			prefix_list_add(&own, &order->spec.own.items[i]);
+		flow_set_rules(&worker->table, flow, &own, order->spec.access);
+	}
+	flow_spec_done(&order->spec);
+	acknowledge(worker, WORKER_HAS_RULES, order);
+}
+
+static void tune(struct worker *worker, const struct worker_order *order)
+{
+	struct flow *flow, *next;
+
+	worker->options.hello_verify = order->hello_verify;
+	worker->options.transport = order->transport;
+	HASH_ITER(hh, worker->table.flows, flow, next)
+	flow->spec.idle_us = flow->spec.is_site ? 0 : order->spec.idle_us;
 }
 
 static void describe_flow(const struct flow *flow, struct worker_flow_report *ret)
@@ -338,12 +407,14 @@ static void report(struct worker *worker, const struct worker_order *order)
 
 	event->tag = order->tag;
 	event->counts = worker->counts;
+	event->traffic = worker->carried;
 	event->udp_offloads = UDP_OFFLOAD_GSO | UDP_OFFLOAD_GRO;
 	for (size_t i = 0; i < worker->options.socket_count; i++)
 		event->udp_offloads &= worker->sockets[i].out.offloads;
 	event->flows = xnew_array(struct worker_flow_report, HASH_COUNT(worker->table.flows));
 	HASH_ITER(hh, worker->table.flows, flow, next)
 	{
+		flow_add_traffic(&event->traffic, &flow->traffic);
 		if (flow->state == FLOW_OPEN)
 			describe_flow(flow, &event->flows[event->flow_count++]);
 	}
@@ -384,6 +455,12 @@ static void on_order(struct mailbox_message *message, void *owner)
 		break;
 	case WORKER_CUT:
 		cut(worker, order);
+		break;
+	case WORKER_RULES:
+		set_rules(worker, order);
+		break;
+	case WORKER_TUNE:
+		tune(worker, order);
 		break;
 	case WORKER_REPORT:
 		report(worker, order);

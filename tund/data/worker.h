@@ -19,6 +19,8 @@ enum { WORKER_SOCKETS_MAX = 16, WORKER_TEXT = 200 };
 enum worker_order_kind {
 	WORKER_ATTACH, /* spec */
 	WORKER_CUT,    /* every flow of a session ends; acknowledged */
+	WORKER_RULES,  /* every flow of a session gets spec's access and own; acknowledged */
+	WORKER_TUNE,   /* hello_verify, transport, and spec's idle_us for every flow there is */
 	WORKER_REPORT, /* answered with counters */
 	WORKER_STOP,   /* every flow ends with reason; then the thread does */
 };
@@ -28,6 +30,8 @@ struct worker_order {
 	enum worker_order_kind kind;
 	struct flow_spec spec;
 	uint64_t session;
+	enum config_hello_verify hello_verify;
+	enum config_transport transport;
 	enum reason reason;
 	bool silent; /* close the channel without a DISCONNECT: the peer shall come back */
 	char text[WORKER_TEXT];
@@ -42,6 +46,7 @@ enum worker_event_kind {
 	WORKER_MTU,	  /* mtu */
 	WORKER_ENDED,	  /* a flow ended by itself or by its peer */
 	WORKER_WAS_CUT,
+	WORKER_HAS_RULES,
 	WORKER_REPORTED,
 	WORKER_STOPPED,
 };
@@ -67,7 +72,7 @@ struct worker_event {
 	unsigned mtu;
 	char text[WORKER_TEXT]; /* ENDED: what the peer said; TRANSPORT: the cipher */
 	void *tag;
-	struct flow_traffic traffic; /* ENDED: the last figures */
+	struct flow_traffic traffic; /* ENDED: the last figures; REPORTED: of all flows ever */
 	struct counts counts;	     /* REPORTED, as the next */
 	unsigned udp_offloads;	     /* still in use on every socket */
 	struct worker_flow_report *flows;
@@ -122,6 +127,7 @@ struct worker {
 	uint8_t *join_packet;
 	struct rate hello_rate; /* all flows: beyond it, hellos are verified ("auto") */
 	struct counts counts;
+	struct flow_traffic carried; /* by flows that are gone */
 };
 
 /* Starts the thread. 0 or -errno. */
@@ -136,6 +142,9 @@ void worker_free(struct worker *worker);
 /* The flow is over: out of the lookups, told to main. bye: the DISCONNECT's text, NULL for none. */
 void worker_end_flow(struct worker *worker, struct flow *flow, enum reason reason, bool keep,
 		     const char *bye, const char *text);
+/* Names in the log the source of a packet that was dropped as foreign, at most once a minute. */
+void worker_name_foreign(const struct worker *worker, struct flow *flow,
+			 const struct ip_view *view);
 void worker_tell_transport(struct worker *worker, struct flow *flow);
 void worker_tell_mtu(struct worker *worker, struct flow *flow);
 /* The flow's TLS channel has something to send: flushed when the batch is. */

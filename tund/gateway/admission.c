@@ -3,6 +3,7 @@
  *          parameters ──▶ the flow goes to a worker, the answer with it as its first record */
 #include "gateway/admission.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "base/xalloc.h"
 #include "gateway/listener.h"
 #include "gateway/revoke.h"
+#include "gateway/site.h"
 #include "pki/verify.h"
 #include "wire/tunnel_params.h"
 
@@ -55,9 +57,21 @@ static bool block_matches(const struct config_access *block, const struct identi
 	return true;
 }
 
-/* The blocks of an identity; *ret_count 0: none. The caller frees. */
-static const struct config_access **find_blocks(const struct gateway *gateway,
-						const struct identity_cert *cert, size_t *ret_count)
+/* A second site among the blocks: to which of the two the networks belong nobody can tell. */
+static const struct config_access *find_rival(const struct config_access *const *blocks,
+					      size_t count)
+{
+	const struct config_access *site = site_of(blocks, count);
+
+	for (size_t i = 0; i < count; i++) {
+		if (blocks[i]->is_site && blocks[i] != site)
+			return blocks[i];
+	}
+	return NULL;
+}
+
+const struct config_access **admission_blocks(const struct gateway *gateway,
+					      const struct identity_cert *cert, size_t *ret_count)
 {
 	const struct config *config = gateway->config;
 	const struct config_access **blocks =
@@ -68,7 +82,28 @@ static const struct config_access **find_blocks(const struct gateway *gateway,
 		if (block_matches(&config->access[i], cert))
 			blocks[(*ret_count)++] = &config->access[i];
 	}
+	if (find_rival(blocks, *ret_count)) {
+		const struct config_access *one = site_of(blocks, *ret_count);
+		const struct config_access *other = find_rival(blocks, *ret_count);
+
+		log_warn(
+			"%s matches site \"%s\" (line %u) and site \"%s\" (line %u) and is not let "
+			"in: a certificate is of one site; let their match differ",
+			cert->identity.name, one->title, one->line, other->title, other->line);
+		*ret_count = 0;
+	}
 	return blocks;
+}
+
+const struct config_access *admission_site(const struct gateway *gateway,
+					   const struct identity_cert *cert)
+{
+	size_t count;
+	const struct config_access **blocks = admission_blocks(gateway, cert, &count);
+	const struct config_access *site = site_of(blocks, count);
+
+	free(blocks);
+	return site;
 }
 
 /* Trust has changed since the handshake's verdict: the question is asked again, where the channel
@@ -104,7 +139,7 @@ static enum reason still_welcome(const struct gateway *gateway, const struct han
 		reason = ask_again(gateway, event);
 	if (reason != REASON_NONE)
 		return reason;
-	free(find_blocks(gateway, event->cert, &count));
+	free(admission_blocks(gateway, event->cert, &count));
 	return count ? REASON_NONE : REASON_NO_ACCESS;
 }
 
@@ -162,6 +197,8 @@ static struct session *add_session(struct gateway *gateway, const struct identit
 	session->until_us = clock_now_us() + login_lifetime_s(gateway) * CLOCK_SECOND_US;
 	hash_cookie(cookie, hash);
 	session_table_set_cookie(&gateway->sessions, session, hash);
+	/* Its chain comes with its CONNECT; what is known by then is enough to deny it. */
+	session->cert = identity_cert_ref((struct identity_cert *)cert);
 	return session;
 }
 
@@ -197,21 +234,37 @@ static struct session *find_by_cookie(struct gateway *gateway, const struct hand
 	return session;
 }
 
-static bool holds_lease(const struct session *session)
+static bool holds_place(const struct session *session)
 {
 	return session->state == SESSION_OPEN || session->state == SESSION_AWAY;
 }
 
-/* Others of the same identity, when this session is about to take addresses. */
-static enum reason settle_duplicates(struct gateway *gateway, struct session *session)
+static bool holds_lease(const struct session *session)
+{
+	return holds_place(session) && session->lease;
+}
+
+static bool is_duplicate(const struct session *session, const struct config_access *site,
+			 const struct session *other)
+{
+	return other != session && holds_lease(other) &&
+	       (identity_equal(&other->identity, &session->identity) ||
+		(site && other->site == site));
+}
+
+/* Others of the same identity or site, when this session is about to take addresses. A site is in one
+ * place: its networks can be routed to one. */
+static enum reason settle_duplicates(struct gateway *gateway, struct session *session,
+				     const struct config_access *site)
 {
 	enum config_duplicate rule = gateway->config->gateway.duplicate;
 	struct session *other, *next;
 
-	other = session_table_by_identity(&gateway->sessions, &session->identity, NULL);
-	for (; other; other = next) {
-		next = session_table_by_identity(&gateway->sessions, &session->identity, other);
-		if (other == session || !holds_lease(other))
+	if (site && rule == CONFIG_DUPLICATE_ALLOW)
+		rule = CONFIG_DUPLICATE_REPLACE;
+	HASH_ITER(hh, gateway->sessions.sessions, other, next)
+	{
+		if (!is_duplicate(session, site, other))
 			continue;
 		if (other->state == SESSION_AWAY && rule != CONFIG_DUPLICATE_ALLOW)
 			gateway_close_session(gateway, other, REASON_REPLACED);
@@ -226,9 +279,33 @@ static enum reason settle_duplicates(struct gateway *gateway, struct session *se
 
 /* ---- CONNECT: addresses ---- */
 
+static bool holds_address(const struct session *session, const struct addr *addr)
+{
+	return addr && holds_lease(session) &&
+	       (addr_equal(&session->lease->v4, addr) || addr_equal(&session->lease->v6, addr));
+}
+
+/* Who got them before they became the site's, by a reload, comes back with others. */
+static void free_fixed(struct gateway *gateway, const struct session *session,
+		       const struct config_access *site)
+{
+	struct session *other, *next;
+
+	HASH_ITER(hh, gateway->sessions.sessions, other, next)
+	{
+		if (other == session || (!holds_address(other, site_address(site, 4)) &&
+					 !holds_address(other, site_address(site, 6))))
+			continue;
+		log_info("session %lu %s: its address is now that of site \"%s\"",
+			 (unsigned long)other->id, session_name(other), site->title);
+		gateway_cut_session(gateway, other, REASON_DISCONNECTED,
+				    "its address is now a site's; another is given", NULL);
+	}
+}
+
 /* The second place of one identity gets a key, and so addresses, of its own. */
 static int take_lease(struct gateway *gateway, struct session *session,
-		      const struct tunnel_offer *offer)
+		      const struct config_access *site, const struct tunnel_offer *offer)
 {
 	char key[LEASE_KEY_MAX], numbered[LEASE_KEY_MAX + 16];
 	int r = -EEXIST;
@@ -240,10 +317,30 @@ static int take_lease(struct gateway *gateway, struct session *session,
 		else
 			snprintf(numbered, sizeof(numbered), "%s#%u", key, place);
 		numbered[LEASE_KEY_MAX - 1] = '\0';
-		r = lease_take(gateway->leases, numbered, offer->want4, offer->want6,
-			       &session->lease);
+		r = lease_take_fixed(gateway->leases, numbered, site_address(site, 4),
+				     site_address(site, 6), offer->want4, offer->want6,
+				     &session->lease);
 	}
 	return r;
+}
+
+static bool fits(const struct addr *held, const struct addr *fixed)
+{
+	return !fixed || !held->family || addr_equal(held, fixed);
+}
+
+/* What a session of before a restart or a reload holds may not be what is fixed for it now. */
+static bool lease_fits(const struct session *session, const struct config_access *site)
+{
+	return fits(&session->lease->v4, site_address(site, 4)) &&
+	       fits(&session->lease->v6, site_address(site, 6));
+}
+
+static void return_lease(struct gateway *gateway, struct session *session)
+{
+	lease_release(gateway->leases, session->lease, clock_wall());
+	session->lease = NULL;
+	gateway->sessions.open--;
 }
 
 static void remember_lease(struct gateway *gateway, const struct session *session)
@@ -259,14 +356,21 @@ static void remember_lease(struct gateway *gateway, const struct session *sessio
 }
 
 static enum reason take_place(struct gateway *gateway, struct session *session,
-			      const struct tunnel_offer *offer)
+			      const struct config_access *site, const struct tunnel_offer *offer)
 {
-	enum reason reason = settle_duplicates(gateway, session);
+	enum reason reason = settle_duplicates(gateway, session, site);
+	int r;
 
 	if (reason != REASON_NONE)
 		return reason;
-	if (gateway->sessions.open >= gateway->config->gateway.max_sessions ||
-	    take_lease(gateway, session, offer) < 0)
+	if (gateway->sessions.open >= gateway->config->gateway.max_sessions)
+		return REASON_FULL;
+	r = take_lease(gateway, session, site, offer);
+	if (r == -EADDRINUSE) {
+		free_fixed(gateway, session, site);
+		r = take_lease(gateway, session, site, offer);
+	}
+	if (r < 0)
 		return REASON_FULL;
 	gateway->sessions.open++;
 	remember_lease(gateway, session);
@@ -314,13 +418,17 @@ static void push_names(const struct config_gateway *config, struct tunnel_params
 	}
 }
 
-static void push_routes(const struct config_gateway *config, const struct session *session,
+static void push_routes(const struct gateway *gateway, const struct session *session,
 			struct tunnel_params *params, bool with6)
 {
+	const struct config_gateway *config = &gateway->config->gateway;
+
 	add_prefixes(&params->routes, &config->routes, with6);
 	add_prefixes(&params->exclude, &config->exclude, with6);
 	for (size_t i = 0; i < session->block_count; i++)
 		add_prefixes(&params->routes, &session->blocks[i]->routes, with6);
+	if (session->site)
+		site_fill_params(gateway, session->site, with6, params);
 }
 
 static void fill_params(const struct gateway *gateway, const struct session *session,
@@ -343,7 +451,7 @@ static void fill_params(const struct gateway *gateway, const struct session *ses
 		.dpd_s = (unsigned)config->dpd_s,
 		.keepalive_s = (unsigned)config->keepalive_s,
 		.rekey_s = (unsigned)config->rekey_s,
-		.idle_timeout_s = (unsigned)config->idle_timeout_s,
+		.idle_timeout_s = session->site ? 0 : (unsigned)config->idle_timeout_s,
 		.has_dtls = event->has_psk,
 		.dtls_port = addr_port(&event->local),
 		.app_id_len = event->has_psk ? DTLS_APP_ID : 0,
@@ -351,7 +459,7 @@ static void fill_params(const struct gateway *gateway, const struct session *ses
 		.dtls_keepalive_s = (unsigned)config->keepalive_s,
 	};
 	push_names(config, params, with6);
-	push_routes(config, session, params, with6);
+	push_routes(gateway, session, params, with6);
 	RAND_bytes(params->app_id, DTLS_APP_ID);
 }
 
@@ -369,14 +477,20 @@ static void describe(struct session *session, const struct handshake_event *even
 	snprintf(session->handshake_id, sizeof(session->handshake_id), "%s", event->id);
 }
 
+void admission_stand(const struct gateway *gateway, struct session *session)
+{
+	free(session->blocks);
+	session->blocks = admission_blocks(gateway, session->cert, &session->block_count);
+	session->site = site_of(session->blocks, session->block_count);
+}
+
 static void stand_on_cert(struct gateway *gateway, struct session *session,
 			  const struct handshake_event *event)
 {
 	X509 *leaf = SSL_get0_peer_certificate(event->tls->ssl);
 
 	session_set_cert(session, event->cert, leaf, SSL_get_peer_cert_chain(event->tls->ssl));
-	free(session->blocks);
-	session->blocks = find_blocks(gateway, event->cert, &session->block_count);
+	admission_stand(gateway, session);
 	revoke_remember_seen(gateway, event->cert);
 }
 
@@ -388,6 +502,15 @@ static void add_own(struct prefix_list *own, const struct addr *addr)
 		return;
 	host = prefix_host(addr);
 	prefix_list_add(own, &host);
+}
+
+void admission_rules(const struct session *session, struct flow_spec *spec)
+{
+	add_own(&spec->own, &session->lease->v4);
+	add_own(&spec->own, &session->lease->v6);
+	for (size_t i = 0; session->site && i < session->site->networks.count; i++)
+		prefix_list_add(&spec->own, &session->site->networks.items[i]);
+	spec->access = access_compile(session->blocks, session->block_count);
 }
 
 /* A tund says so in its agent, which decides only how liveness is probed. */
@@ -415,16 +538,15 @@ static void attach_flow(struct gateway *gateway, struct session *session,
 		.mtu = session->mtu,
 		.dpd_us = config->dpd_s * CLOCK_SECOND_US,
 		.keepalive_us = config->keepalive_s * CLOCK_SECOND_US,
-		.idle_us = config->idle_timeout_s * CLOCK_SECOND_US,
+		.is_site = session->site != NULL,
+		.idle_us = session->site ? 0 : config->idle_timeout_s * CLOCK_SECOND_US,
 		.peer_is_tund = is_tund(event->offer.agent),
 	};
 	event->tls = NULL;
 	memcpy(spec->psk, event->psk, sizeof(spec->psk));
 	memcpy(spec->app_id, params->app_id, sizeof(spec->app_id));
 	tunnel_params_write_answer(&spec->greeting, params, server_name);
-	add_own(&spec->own, &session->lease->v4);
-	add_own(&spec->own, &session->lease->v6);
-	spec->access = access_compile(session->blocks, session->block_count);
+	admission_rules(session, spec);
 	session->flow = spec->id;
 	worker_post(gateway->worker, order);
 }
@@ -434,19 +556,35 @@ static void log_open(const struct session *session)
 	char v4[ADDR_TEXT], v6[ADDR_TEXT], peer[ADDR_ENDPOINT_TEXT];
 	const struct lease *lease = session->lease;
 
-	log_info("session %lu %s: open from %s, address %s%s%s, mtu %u (handshake %s)",
+	log_info("session %lu %s: open from %s, address %s%s%s, mtu %u%s%s%s (handshake %s)",
 		 (unsigned long)session->id, session_name(session),
 		 addr_endpoint_print(&session->peer, peer),
 		 lease->v4.family ? addr_print(&lease->v4, v4) : "",
 		 lease->v4.family && lease->v6.family ? " " : "",
 		 lease->v6.family ? addr_print(&lease->v6, v6) : "", session->mtu,
+		 session->site ? ", the link of site \"" : "",
+		 session->site ? session->site->title : "", session->site ? "\"" : "",
 		 session->handshake_id);
+}
+
+/* What its opening is to whoever watches. */
+static enum event_kind opening_kind(const struct session *session)
+{
+	switch (session->state) {
+	case SESSION_OPEN:
+		return EVENT_SESSION_RENEWED;
+	case SESSION_AWAY:
+		return EVENT_SESSION_BACK;
+	default:
+		return EVENT_SESSION_OPENED;
+	}
 }
 
 static void open_session(struct gateway *gateway, struct session *session,
 			 struct handshake_event *event)
 {
 	struct tunnel_params params;
+	enum event_kind kind;
 
 	if (session->state == SESSION_PENDING || !session->connected_at)
 		session->connected_at = clock_wall();
@@ -456,10 +594,14 @@ static void open_session(struct gateway *gateway, struct session *session,
 	fill_params(gateway, session, event, &params);
 	attach_flow(gateway, session, event, &params);
 	tunnel_params_done(&params);
+	kind = opening_kind(session);
 	session_enter(session, SESSION_OPEN, NULL);
 	gateway_remember_cookie(gateway, session, 0);
 	gateway->counts.accepted++;
 	log_open(session);
+	if (session->site)
+		site_publish(gateway);
+	gateway_tell_session(gateway, kind, session, REASON_NONE, NULL);
 }
 
 static unsigned status_of(enum reason reason)
@@ -479,11 +621,13 @@ static enum reason admit(struct gateway *gateway, struct handshake_event *event,
 			 struct session **ret)
 {
 	enum reason reason = still_welcome(gateway, event);
+	const struct config_access *site;
 	char cookie[HANDSHAKE_COOKIE_TEXT];
 	struct session *session;
 
 	if (reason != REASON_NONE)
 		return reason;
+	site = admission_site(gateway, event->cert);
 	if (event->offer.cookie[0]) {
 		session = find_by_cookie(gateway, event);
 		if (!session)
@@ -494,15 +638,26 @@ static enum reason admit(struct gateway *gateway, struct handshake_event *event,
 		session = add_session(gateway, event->cert, cookie);
 		explicit_bzero(cookie, sizeof(cookie));
 	}
-	reason = holds_lease(session) ? REASON_NONE : take_place(gateway, session, &event->offer);
+	if (holds_lease(session) && !lease_fits(session, site))
+		return_lease(gateway, session);
+	if (!session->lease)
+		reason = take_place(gateway, session, site, &event->offer);
 	if (reason == REASON_NONE)
 		*ret = session;
+	else if (holds_place(session))
+		gateway_close_session(gateway, session, reason);
 	else if (!event->offer.cookie[0]) /* nobody could ever name it */
 		session_table_remove(&gateway->sessions, session);
 	return reason;
 }
 
 void admission_connect(struct gateway *gateway, struct handshake_event *event)
+{
+	if (!site_hold(gateway, event))
+		admission_connect_now(gateway, event);
+}
+
+void admission_connect_now(struct gateway *gateway, struct handshake_event *event)
 {
 	struct handshake_answer yes = {.status = 200};
 	struct session *session = NULL;

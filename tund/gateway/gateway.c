@@ -13,6 +13,7 @@
 #include "gateway/cut.h"
 #include "gateway/listener.h"
 #include "gateway/revoke.h"
+#include "gateway/site.h"
 
 enum {
 	TICK_MS = 1000,
@@ -45,8 +46,51 @@ void gateway_remember_cookie(struct gateway *gateway, const struct session *sess
 	store_put_cookie(gateway->store, &cookie);
 }
 
-static void forget_session(struct gateway *gateway, struct session *session, enum reason reason)
+/* Whether the link of its site begins or ends with this; a link that is away has ended. */
+static bool ends_link(enum event_kind kind, const struct session *session)
 {
+	return kind == EVENT_SESSION_AWAY ||
+	       (kind == EVENT_SESSION_CLOSED && session->state == SESSION_OPEN);
+}
+
+static void tell_site(const struct gateway *gateway, enum event_kind kind,
+		      const struct session *session, enum reason reason)
+{
+	bool begins = kind == EVENT_SESSION_OPENED || kind == EVENT_SESSION_BACK;
+
+	if (!session->site || (!begins && !ends_link(kind, session)))
+		return;
+	event_post(gateway->options.events,
+		   &(struct event){
+			   .kind = begins ? EVENT_SITE_UP : EVENT_SITE_DOWN,
+			   .session = session->id,
+			   .reason = reason,
+			   .identity = session_name(session),
+			   .site = session->site->title,
+			   .networks = &session->site->networks,
+		   });
+}
+
+void gateway_tell_session(const struct gateway *gateway, enum event_kind kind,
+			  const struct session *session, enum reason reason, const char *text)
+{
+	event_post(gateway->options.events, &(struct event){
+						    .kind = kind,
+						    .session = session->id,
+						    .reason = reason,
+						    .text = text,
+						    .identity = session_name(session),
+						    .peer = &session->peer,
+						    .handshake_id = session->handshake_id,
+					    });
+	tell_site(gateway, kind, session, reason);
+}
+
+static void forget_session(struct gateway *gateway, struct session *session, enum reason reason,
+			   const char *text)
+{
+	if (session->state == SESSION_OPEN || session->state == SESSION_AWAY)
+		gateway_tell_session(gateway, EVENT_SESSION_CLOSED, session, reason, text);
 	if (session->lease) {
 		lease_release(gateway->leases, session->lease, clock_wall());
 		session->lease = NULL;
@@ -55,6 +99,8 @@ static void forget_session(struct gateway *gateway, struct session *session, enu
 	if (session->has_cookie && session->state != SESSION_PENDING)
 		store_drop_cookie(gateway->store, session->cookie_hash);
 	session_enter(session, SESSION_CLOSED, reason_word(reason));
+	if (session->site)
+		site_publish(gateway);
 	session_table_remove(&gateway->sessions, session);
 }
 
@@ -79,19 +125,21 @@ void gateway_close_session(struct gateway *gateway, struct session *session, enu
 {
 	if (session->state != SESSION_PENDING)
 		order_cut(gateway, session, reason, NULL, NULL);
-	forget_session(gateway, session, reason);
+	forget_session(gateway, session, reason, NULL);
 }
 
 void gateway_cut_session(struct gateway *gateway, struct session *session, enum reason reason,
 			 const char *text, struct gateway_cut *then)
 {
+	gateway->counts.cut[reason]++;
 	if (then)
 		cut_expect(then);
 	order_cut(gateway, session, reason, text, then);
-	forget_session(gateway, session, reason);
+	forget_session(gateway, session, reason, text);
 }
 
-static void send_away(struct gateway *gateway, struct session *session, const char *why)
+static void send_away(struct gateway *gateway, struct session *session, enum reason reason,
+		      const char *why)
 {
 	int64_t lifetime_s = gateway_cookie_lifetime_s(gateway);
 
@@ -99,6 +147,9 @@ static void send_away(struct gateway *gateway, struct session *session, const ch
 	session->until_us = clock_now_us() + lifetime_s * CLOCK_SECOND_US;
 	gateway_remember_cookie(gateway, session, lifetime_s);
 	session_enter(session, SESSION_AWAY, why);
+	if (session->site)
+		site_publish(gateway);
+	gateway_tell_session(gateway, EVENT_SESSION_AWAY, session, reason, why);
 }
 
 static void give_up_late(struct gateway *gateway)
@@ -141,7 +192,7 @@ static void take_ended(struct gateway *gateway, struct worker_event *event)
 		 event->text[0] ? ": " : "", event->text, (unsigned long)session->rx_bytes,
 		 (unsigned long)session->tx_bytes);
 	if (event->keep) {
-		send_away(gateway, session, why);
+		send_away(gateway, session, event->reason, why);
 		return;
 	}
 	log_info("session %lu %s ended: %s", (unsigned long)session->id, session_name(session),
@@ -160,6 +211,8 @@ static void take_transport(struct gateway *gateway, const struct worker_event *e
 		 (int)sizeof(session->data_cipher) - 1, event->text);
 	log_info("session %lu %s: over %s", (unsigned long)session->id, session_name(session),
 		 event->over_dtls ? "DTLS" : "TLS");
+	gateway_tell_session(gateway, EVENT_SESSION_TRANSPORT, session, REASON_NONE,
+			     event->over_dtls ? "DTLS" : "TLS");
 }
 
 static void take_mtu(struct gateway *gateway, const struct worker_event *event)
@@ -178,6 +231,7 @@ static void take_report(struct worker_event *event)
 	struct gateway_report *report = event->tag;
 
 	report->counts = event->counts;
+	report->traffic = event->traffic;
 	report->udp_offloads = event->udp_offloads;
 	report->flows = event->flows;
 	report->flow_count = event->flow_count;
@@ -203,6 +257,7 @@ static void on_worker_event(struct mailbox_message *message, void *owner)
 		take_ended(gateway, event);
 		break;
 	case WORKER_WAS_CUT:
+	case WORKER_HAS_RULES:
 		if (event->tag)
 			cut_acknowledge(event->tag);
 		break;
@@ -250,6 +305,23 @@ const struct worker_flow_report *gateway_report_of(const struct gateway_report *
 
 /* ---- what handshake threads tell ---- */
 
+static void take_refusal(struct gateway *gateway, const struct handshake_event *event)
+{
+	gateway->counts.refused[event->reason]++;
+	if (event->reason == REASON_NONE)
+		return;
+	event_post(gateway->options.events,
+		   &(struct event){
+			   .kind = EVENT_HANDSHAKE_REFUSED,
+			   .reason = event->reason,
+			   .text = event->text,
+			   .identity = event->cert ? event->cert->identity.name : NULL,
+			   .serial = event->cert ? event->cert->serial : NULL,
+			   .handshake_id = event->id,
+			   .peer = &event->peer,
+		   });
+}
+
 static void on_handshake_event(struct mailbox_message *message, void *owner)
 {
 	struct handshake_event *event = (struct handshake_event *)message;
@@ -268,7 +340,7 @@ static void on_handshake_event(struct mailbox_message *message, void *owner)
 		admission_connect(gateway, event);
 		break;
 	case HANDSHAKE_ENDED:
-		gateway->counts.refused[event->reason]++;
+		take_refusal(gateway, event);
 		listener_forget(gateway, &event->peer);
 		handshake_event_free(event);
 		break;
@@ -284,6 +356,7 @@ static void on_tick(uv_timer_t *timer)
 	give_up_late(gateway);
 	revoke_expired(gateway);
 	listener_tick(gateway);
+	site_tick(gateway);
 }
 
 static void restore_leases(struct gateway *gateway, const struct store_state *state)
@@ -320,18 +393,27 @@ static void restore_session(struct gateway *gateway, const struct store_cookie *
 	session_enter(session, SESSION_AWAY, "the gateway was restarted");
 }
 
+static int compare_leases(const void *a, const void *b)
+{
+	return strcmp(((const struct store_lease *)a)->key, ((const struct store_lease *)b)->key);
+}
+
+/* leases: sorted. */
 static const struct store_lease *find_lease(const struct store_state *state, const char *key)
 {
-	for (size_t i = 0; i < state->lease_count; i++) {
-		if (strcmp(state->leases[i].key, key) == 0)
-			return &state->leases[i];
-	}
-	return NULL;
+	struct store_lease wanted;
+
+	if (state->lease_count == 0)
+		return NULL;
+	snprintf(wanted.key, sizeof(wanted.key), "%s", key);
+	return bsearch(&wanted, state->leases, state->lease_count, sizeof(wanted), compare_leases);
 }
 
 static void restore(struct gateway *gateway, struct store_state *state)
 {
 	restore_leases(gateway, state);
+	if (state->lease_count)
+		qsort(state->leases, state->lease_count, sizeof(*state->leases), compare_leases);
 	for (size_t i = 0; i < state->cookie_count; i++)
 		restore_session(gateway, &state->cookies[i],
 				find_lease(state, state->cookies[i].lease_key));
@@ -364,27 +446,37 @@ static int start_worker(struct gateway *gateway)
 	return worker_start(&worker, &gateway->worker);
 }
 
-static int start_handshakes(struct gateway *gateway, char *error, size_t size)
+struct handshake_pool_options gateway_handshake_options(const struct gateway_options *options,
+							struct mailbox *events)
 {
-	const struct gateway_options *options = &gateway->options;
-	struct handshake_pool_options pool = {
+	const struct config *config = options->config;
+
+	return (struct handshake_pool_options){
 		.threads = options->key_socket_count,
 		.key_sockets = options->key_sockets,
 		.spki = options->spki.data,
 		.spki_len = options->spki.len,
+		.key_generation = options->key_generation,
 		.leaf = options->leaf,
 		.chain = options->chain,
-		.groups = gateway->config->crypto.groups,
-		.hybrid = gateway->config->crypto.post_quantum != CONFIG_PQ_OFF,
-		.timeout_us = gateway->config->limits.handshake_timeout_s * CLOCK_SECOND_US,
-		.events = gateway->handshake_events,
+		.groups = config->crypto.groups,
+		.hybrid = config->crypto.post_quantum != CONFIG_PQ_OFF,
+		.timeout_us = config->limits.handshake_timeout_s * CLOCK_SECOND_US,
+		.events = events,
 	};
+}
+
+static int start_handshakes(struct gateway *gateway, char *error, size_t size)
+{
+	struct handshake_pool_options pool =
+		gateway_handshake_options(&gateway->options, gateway->handshake_events);
 
 	return handshake_pool_start(&pool, &gateway->handshakes, error, size);
 }
 
-static void reserve_outer(const struct gateway_options *options, struct prefix_list *reserved)
+void gateway_find_reserved(const struct gateway_options *options, struct prefix_list *reserved)
 {
+	site_reserve(options->config, reserved);
 	for (size_t i = 0; i < options->listener_count; i++) {
 		struct addr addr = addr_of_endpoint(&options->listeners[i].at);
 		struct prefix host = prefix_host(&addr);
@@ -410,7 +502,7 @@ static int start_parts(struct gateway *gateway, char *error, size_t size)
 		snprintf(error, size, "cannot load the sandbox: %s", strerror(-r));
 		return r;
 	}
-	reserve_outer(&gateway->options, &reserved);
+	gateway_find_reserved(&gateway->options, &reserved);
 	gateway->leases = lease_pool_new(&config->gateway.pool, &reserved);
 	prefix_list_done(&reserved);
 	restore(gateway, &state);
@@ -439,6 +531,7 @@ int gateway_start(const struct gateway_options *options, struct gateway **ret, c
 	if (r < 0)
 		return r; /* the process ends: nothing is taken apart */
 	listener_start(gateway);
+	site_start(gateway);
 	uv_timer_init(options->loop, &gateway->tick);
 	gateway->tick.data = gateway;
 	uv_timer_start(&gateway->tick, on_tick, TICK_MS, TICK_MS);
@@ -454,6 +547,7 @@ void gateway_stop(struct gateway *gateway, void (*stopped)(void *user), void *us
 	gateway->stopped = stopped;
 	gateway->stopped_user = user;
 	listener_stop(gateway);
+	site_stop(gateway);
 	uv_close((uv_handle_t *)&gateway->tick, NULL);
 	/* Without a DISCONNECT: clients reconnect, to this gateway when it is back or to another.
 	 */
@@ -476,6 +570,7 @@ void gateway_free(struct gateway *gateway)
 	store_stop(gateway->store);
 	HASH_ITER(hh, gateway->sessions.sessions, session, next)
 	session_table_remove(&gateway->sessions, session);
+	site_done(gateway);
 	lease_pool_free(gateway->leases);
 	trust_unref(gateway->trust);
 	free(gateway->denied);

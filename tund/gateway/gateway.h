@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/buf.h"
+#include "base/event.h"
 #include "config/config.h"
 #include "data/worker.h"
 #include "gateway/handshake.h"
@@ -25,6 +26,7 @@ struct gateway_options {
 	X509 *leaf;
 	STACK_OF(X509) * chain;
 	struct buf spki;
+	uint32_t key_generation;
 	int tun_fd;
 	unsigned tun_offloads;
 	size_t listener_count;
@@ -37,6 +39,7 @@ struct gateway_options {
 	size_t key_socket_count;
 	struct prefix own4, own6;   /* the gateway's inner addresses; family 0: none */
 	struct parent_link *parent; /* the engine's */
+	const struct event_hook *events;
 	int (*enter_store)(void);
 	int (*enter_engine)(void); /* once the store's thread runs, before others start */
 	uv_loop_t *loop;
@@ -47,6 +50,16 @@ struct gateway_source;
 
 struct gateway_counts {
 	uint64_t accepted, refused[REASON_COUNT];
+	uint64_t cut[REASON_COUNT]; /* sessions that stood, ended from here */
+};
+
+/* What the parent was told about networks behind sites: see site.c. */
+struct gateway_sites {
+	struct prefix_list asked;
+	int64_t asked_us;
+	struct gateway_site_wait *waiting;
+	uv_timer_t turn;
+	char trouble[PARENT_MSG_TEXT]; /* "": none */
 };
 
 /* A command that waits for every worker's acknowledgement of a cut. */
@@ -59,6 +72,7 @@ struct gateway_report {
 	void *user;
 	size_t waiting;
 	struct counts counts;
+	struct flow_traffic traffic; /* of all flows since the start */
 	unsigned udp_offloads;
 	struct worker_flow_report *flows;
 	size_t flow_count;
@@ -78,6 +92,7 @@ struct gateway {
 	struct gateway_source *sources; /* per-source limits */
 	size_t pending;			/* handshakes under way */
 	struct rate all_sources, turned_away_log;
+	struct gateway_sites sites;
 	uv_timer_t tick;
 	struct gateway_counts counts;
 	struct store_denied *denied; /* what is denied, with its words */
@@ -107,12 +122,20 @@ const struct worker_flow_report *gateway_report_of(const struct gateway_report *
 
 /* ---- between the files of this folder ---- */
 
+/* For whoever watches: what happened to a session, and why (either may be missing). */
+void gateway_tell_session(const struct gateway *gateway, enum event_kind kind,
+			  const struct session *session, enum reason reason, const char *text);
 /* The session is over: out of the table, lease released, cookie forgotten. Its flow is cut already.
  */
 void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason);
 /* Cuts the session's flows; the worker's acknowledgement closes it. then (may be NULL) is told. */
 void gateway_cut_session(struct gateway *gateway, struct session *session, enum reason reason,
 			 const char *text, struct gateway_cut *then);
+/* Adds the addresses that no device gets by chance: the gateway's outer ones, and those of sites. */
+void gateway_find_reserved(const struct gateway_options *options, struct prefix_list *reserved);
+/* How the handshake threads begin a connection. */
+struct handshake_pool_options gateway_handshake_options(const struct gateway_options *options,
+							struct mailbox *events);
 /* How long a cookie outlives its connection; an administrator's "never" is ten years. */
 int64_t gateway_cookie_lifetime_s(const struct gateway *gateway);
 void gateway_remember_cookie(struct gateway *gateway, const struct session *session,

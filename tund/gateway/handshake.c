@@ -43,14 +43,26 @@ static const char *const state_names[] = {
 	[HANDSHAKE_REFUSED] = "refused",
 };
 
+/* What a thread's next connection begins with. OpenSSL counts references to what is in it: those
+ * under way keep theirs. */
+struct handshake_setup {
+	struct tls_setup tls;
+	EVP_PKEY *key;
+	int64_t timeout_us;
+};
+
+struct handshake_setups { /* one for each thread */
+	size_t count;
+	struct handshake_setup of[HANDSHAKE_THREADS_MAX];
+};
+
 struct handshake_thread {
 	struct handshake_pool *pool;
 	pthread_t thread;
 	uv_loop_t loop;
 	uv_timer_t tick;
 	struct mailbox *orders;
-	struct tls_setup setup;
-	EVP_PKEY *key;
+	struct handshake_setup setup;
 	struct handshake *first; /* all that are under way */
 };
 
@@ -78,7 +90,7 @@ struct handshake {
 	bool reported;
 };
 
-enum order_kind { ORDER_ACCEPT, ORDER_ANSWER, ORDER_STOP };
+enum order_kind { ORDER_ACCEPT, ORDER_ANSWER, ORDER_ADOPT, ORDER_STOP };
 
 struct order {
 	struct mailbox_message message;
@@ -88,6 +100,7 @@ struct order {
 	struct trust *trust;
 	struct handshake *handshake;
 	struct handshake_answer answer;
+	struct handshake_setup setup;
 };
 
 /* ---- telling main ---- */
@@ -112,6 +125,14 @@ static struct handshake_event *make_event(struct handshake *handshake,
 static void tell(struct handshake *handshake, struct handshake_event *event)
 {
 	mailbox_post(handshake->thread->pool->options.events, &event->message);
+}
+
+static void tell_ended(struct handshake *handshake, const char *text)
+{
+	struct handshake_event *event = make_event(handshake, HANDSHAKE_ENDED);
+
+	snprintf(event->text, sizeof(event->text), "%s", text);
+	tell(handshake, event);
 }
 
 void handshake_event_free(struct handshake_event *event)
@@ -174,7 +195,7 @@ static void start_watching(struct handshake *handshake)
 static void close_handshake(struct handshake *handshake)
 {
 	if (!handshake->reported)
-		tell(handshake, make_event(handshake, HANDSHAKE_ENDED));
+		tell_ended(handshake, "");
 	unwatch(handshake);
 	*handshake->link = handshake->next;
 	if (handshake->next)
@@ -206,7 +227,7 @@ static void refuse(struct handshake *handshake, enum reason reason, const char *
 	handshake->reason = reason;
 	log_warn("refused %s: %s: %s (handshake %s)", who(handshake, name, sizeof(name)),
 		 reason_word(reason), text, handshake->id);
-	tell(handshake, make_event(handshake, HANDSHAKE_ENDED));
+	tell_ended(handshake, text);
 	handshake->reported = true;
 	handshake_enter(handshake, HANDSHAKE_REFUSED);
 	handshake->deadline_us = clock_now_us() + DRAIN_US;
@@ -375,6 +396,8 @@ static void lose_peer(struct handshake *handshake)
 		handshake->reason = tls_failure(handshake->tls, text, sizeof(text));
 		log_warn("%s left: %s (handshake %s)", who(handshake, name, sizeof(name)), text,
 			 handshake->id);
+		tell_ended(handshake, text);
+		handshake->reported = true;
 	}
 	close_handshake(handshake);
 }
@@ -431,7 +454,7 @@ static void take_cert(struct handshake *handshake)
 
 static void fail_tls(struct handshake *handshake)
 {
-	char text[HANDSHAKE_TEXT + 256];
+	char text[HANDSHAKE_TEXT];
 	enum reason reason;
 
 	reason = tls_failure(handshake->tls, text, sizeof(text));
@@ -524,13 +547,13 @@ static void take_connection(struct handshake_thread *thread, struct order *order
 	handshake->thread = thread;
 	handshake->peer = order->peer;
 	handshake->local = order->local;
-	handshake->deadline_us = clock_now_us() + thread->pool->options.timeout_us;
+	handshake->deadline_us = clock_now_us() + thread->setup.timeout_us;
 	handshake->next = thread->first;
 	handshake->link = &thread->first;
 	if (thread->first)
 		thread->first->link = &handshake->next;
 	thread->first = handshake;
-	handshake->tls = tls_new(&thread->setup, true, order->fd, order->trust, NULL);
+	handshake->tls = tls_new(&thread->setup.tls, true, order->fd, order->trust, NULL);
 	trust_unref(order->trust);
 	if (!handshake->tls) {
 		handshake->reason = REASON_INTERNAL;
@@ -575,6 +598,19 @@ static void take_answer(struct handshake *handshake, struct handshake_answer *an
 				text_of_refusal(answer->reason));
 }
 
+static void setup_done(struct handshake_setup *setup)
+{
+	tls_setup_done(&setup->tls);
+	EVP_PKEY_free(setup->key);
+	*setup = (struct handshake_setup){0};
+}
+
+static void adopt_setup(struct handshake_thread *thread, const struct handshake_setup *setup)
+{
+	setup_done(&thread->setup);
+	thread->setup = *setup;
+}
+
 static void close_handle(uv_handle_t *handle, void *unused)
 {
 	(void)unused;
@@ -600,6 +636,9 @@ static void on_order(struct mailbox_message *message, void *owner)
 		break;
 	case ORDER_ANSWER:
 		take_answer(order->handshake, &order->answer);
+		break;
+	case ORDER_ADOPT:
+		adopt_setup(owner, &order->setup);
 		break;
 	case ORDER_STOP:
 		stop_thread(owner);
@@ -637,9 +676,9 @@ static void *run(void *argument)
 	return NULL;
 }
 
-static int open_thread(struct handshake_thread *thread, int key_socket, char *error, size_t size)
+static int setup_init(struct handshake_setup *setup, const struct handshake_pool_options *options,
+		      int key_socket, char *error, size_t size)
 {
-	const struct handshake_pool_options *options = &thread->pool->options;
 	struct tls_options tls = {
 		.leaf = options->leaf,
 		.chain = options->chain,
@@ -647,15 +686,27 @@ static int open_thread(struct handshake_thread *thread, int key_socket, char *er
 		.hybrid = options->hybrid,
 	};
 
-	thread->key = remote_key_new(options->spki, options->spki_len, key_socket);
-	tls.key = thread->key;
-	if (!thread->key) {
+	*setup = (struct handshake_setup){.timeout_us = options->timeout_us};
+	setup->key = remote_key_new(options->spki, options->spki_len, key_socket,
+				    options->key_generation);
+	tls.key = setup->key;
+	if (!setup->key) {
 		snprintf(error, size, "the key holder's key cannot be used: %s",
 			 ERR_reason_error_string(ERR_peek_last_error()));
 		return -EINVAL;
 	}
-	if (tls_setup_init(&thread->setup, &tls, error, size) < 0)
-		return -EINVAL;
+	if (tls_setup_init(&setup->tls, &tls, error, size) == 0)
+		return 0;
+	setup_done(setup);
+	return -EINVAL;
+}
+
+static int open_thread(struct handshake_thread *thread, int key_socket, char *error, size_t size)
+{
+	int r = setup_init(&thread->setup, &thread->pool->options, key_socket, error, size);
+
+	if (r < 0)
+		return r;
 	uv_loop_init(&thread->loop);
 	thread->orders = mailbox_new(&thread->loop, on_order, thread);
 	uv_timer_init(&thread->loop, &thread->tick);
@@ -680,6 +731,43 @@ int handshake_pool_start(const struct handshake_pool_options *options, struct ha
 	}
 	*ret = pool;
 	return 0;
+}
+
+struct handshake_setups *handshake_setups_new(struct handshake_pool *pool,
+					      const struct handshake_pool_options *options,
+					      char *error, size_t size)
+{
+	struct handshake_setups *setups = xnew(struct handshake_setups);
+
+	for (; setups->count < pool->options.threads; setups->count++) {
+		if (setup_init(&setups->of[setups->count], options,
+			       pool->options.key_sockets[setups->count], error, size) < 0) {
+			handshake_setups_free(setups);
+			return NULL;
+		}
+	}
+	return setups;
+}
+
+void handshake_setups_free(struct handshake_setups *setups)
+{
+	if (!setups)
+		return;
+	for (size_t i = 0; i < setups->count; i++)
+		setup_done(&setups->of[i]);
+	free(setups);
+}
+
+void handshake_pool_adopt(struct handshake_pool *pool, struct handshake_setups *setups)
+{
+	for (size_t i = 0; i < setups->count; i++) {
+		struct order *order = xnew(struct order);
+
+		order->kind = ORDER_ADOPT;
+		order->setup = setups->of[i];
+		mailbox_post(pool->threads[i].orders, &order->message);
+	}
+	free(setups);
 }
 
 void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
@@ -722,8 +810,7 @@ void handshake_pool_stop(struct handshake_pool *pool)
 		mailbox_free(pool->threads[i].orders);
 		uv_run(&pool->threads[i].loop, UV_RUN_NOWAIT);
 		uv_loop_close(&pool->threads[i].loop);
-		tls_setup_done(&pool->threads[i].setup);
-		EVP_PKEY_free(pool->threads[i].key);
+		setup_done(&pool->threads[i].setup);
 	}
 	free(pool);
 }

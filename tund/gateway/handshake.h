@@ -8,10 +8,11 @@
 #include "channel/tls.h"
 #include "wire/tunnel_params.h"
 
-enum { HANDSHAKE_THREADS_MAX = 16, HANDSHAKE_TEXT = 256, HANDSHAKE_COOKIE_TEXT = 65 };
+enum { HANDSHAKE_THREADS_MAX = 16, HANDSHAKE_TEXT = 512, HANDSHAKE_COOKIE_TEXT = 65 };
 
 struct handshake;
 struct handshake_pool;
+struct handshake_setups;
 
 /* ---- events, to main: each is answered with handshake_answer, but ENDED ---- */
 
@@ -27,6 +28,7 @@ struct handshake_event {
 	enum handshake_event_kind kind;
 	struct handshake *handshake; /* opaque: given back with the answer */
 	enum reason reason;
+	char text[HANDSHAKE_TEXT]; /* ENDED: why, for the operator; "" when it just left */
 	struct endpoint peer, local;
 	char id[TLS_ID_TEXT];
 	struct identity_cert *cert; /* a reference; NULL: it did not get so far */
@@ -56,6 +58,7 @@ struct handshake_pool_options {
 	const int *key_sockets; /* one a thread, to the key holder; borrowed */
 	const uint8_t *spki;
 	size_t spki_len;
+	uint32_t key_generation;
 	X509 *leaf;
 	STACK_OF(X509) * chain;
 	const char *groups;
@@ -67,6 +70,14 @@ struct handshake_pool_options {
 /* 0 or -errno with one line in error. */
 int handshake_pool_start(const struct handshake_pool_options *options, struct handshake_pool **ret,
 			 char *error, size_t size);
+/* For handshake_pool_adopt: options, of which threads, key_sockets and events are left as they are,
+ * made ready for every thread of the pool. NULL with one line in error. */
+struct handshake_setups *handshake_setups_new(struct handshake_pool *pool,
+					      const struct handshake_pool_options *options,
+					      char *error, size_t size);
+void handshake_setups_free(struct handshake_setups *setups); /* NULL is fine */
+/* Takes setups: in force for the next connection. Those under way finish with what they began. */
+void handshake_pool_adopt(struct handshake_pool *pool, struct handshake_setups *setups);
 /* Takes fd: an accepted, non-blocking connection. trust is referenced. */
 void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
 			   const struct endpoint *local, struct trust *trust);

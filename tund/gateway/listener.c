@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -83,14 +84,23 @@ static bool is_allowed(struct gateway *gateway, struct gateway_source *source, s
 
 static void turn_away(struct gateway *gateway, int fd, const struct endpoint *peer)
 {
-	char text[ADDR_ENDPOINT_TEXT];
+	char text[ADDR_ENDPOINT_TEXT], why[80];
 
 	close(fd);
 	gateway->counts.refused[REASON_RATE_LIMITED]++;
-	if (rate_allow(&gateway->turned_away_log, 1, clock_now_us()))
-		log_warn("refused %s: %s: too many connections, %lu turned away so far",
-			 addr_endpoint_print(peer, text), reason_word(REASON_RATE_LIMITED),
-			 (unsigned long)gateway->counts.refused[REASON_RATE_LIMITED]);
+	/* One a second is told: what is too much must not become work for main. */
+	if (!rate_allow(&gateway->turned_away_log, 1, clock_now_us()))
+		return;
+	snprintf(why, sizeof(why), "too many connections, %lu turned away so far",
+		 (unsigned long)gateway->counts.refused[REASON_RATE_LIMITED]);
+	log_warn("refused %s: %s: %s", addr_endpoint_print(peer, text),
+		 reason_word(REASON_RATE_LIMITED), why);
+	event_post(gateway->options.events, &(struct event){
+						    .kind = EVENT_HANDSHAKE_REFUSED,
+						    .reason = REASON_RATE_LIMITED,
+						    .text = why,
+						    .peer = peer,
+					    });
 }
 
 static void take_connection(struct gateway *gateway, int fd, const struct endpoint *peer)

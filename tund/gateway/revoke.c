@@ -240,8 +240,8 @@ static int find_denials(const struct gateway *gateway, const struct revoke_selec
 
 /* ---- 2: trust ---- */
 
-/* Snapshot with exactly the denials of gateway->denied. */
-static void change_trust(struct gateway *gateway)
+/* base with exactly the denials of gateway->denied. */
+static void change_trust(struct gateway *gateway, const struct trust *base)
 {
 	_cleanup_free_ struct trust_denial *denials =
 		xnew_array(struct trust_denial, gateway->denied_count);
@@ -250,8 +250,14 @@ static void change_trust(struct gateway *gateway)
 	for (size_t i = 0; i < gateway->denied_count; i++)
 		denials[i] = gateway->denied[i].denial;
 	gateway->trust =
-		trust_with_denials(old, denials, gateway->denied_count, old->generation + 1);
+		trust_with_denials(base, denials, gateway->denied_count, old->generation + 1);
 	trust_unref(old);
+	event_post(gateway->options.events, &(struct event){.kind = EVENT_TRUST_CHANGED});
+}
+
+void revoke_adopt(struct gateway *gateway, const struct trust *base)
+{
+	change_trust(gateway, base);
 }
 
 static void add_denied(struct gateway *gateway, const struct store_denied *denied)
@@ -275,7 +281,7 @@ static void add_denied(struct gateway *gateway, const struct store_denied *denie
 void revoke_load(struct gateway *gateway)
 {
 	if (gateway->denied_count)
-		change_trust(gateway);
+		change_trust(gateway, gateway->trust);
 }
 
 /* ---- 3 to 6 ---- */
@@ -287,6 +293,19 @@ void revoke_result_free(struct revoke_result *result)
 	free(result->denied);
 	free(result->cut);
 	free(result);
+}
+
+static void tell(const struct gateway *gateway, enum event_kind kind, const struct denials *denials,
+		 const char *text)
+{
+	for (size_t i = 0; i < denials->count; i++)
+		event_post(gateway->options.events,
+			   &(struct event){
+				   .kind = kind,
+				   .text = text,
+				   .identity = denials->items[i].identity,
+				   .serial = denials->items[i].denial.serial,
+			   });
 }
 
 /* 6 */
@@ -347,6 +366,10 @@ static void cut_denied(struct gateway *gateway, struct revoke_result *result)
 
 		if (!is_denied(gateway, session))
 			continue;
+		if (session->state == SESSION_PENDING) {
+			session_table_remove(&gateway->sessions, session);
+			continue;
+		}
 		result->cut = xalloc_grow(result->cut, result->cut_count + 1, sizeof(*entry));
 		entry = &result->cut[result->cut_count++];
 		*entry = (struct revoke_cut){.id = session->id, .peer = session->peer};
@@ -383,6 +406,7 @@ int revoke_deny(struct gateway *gateway, const struct revoke_selector *selector,
 		return r;
 	}
 	result = make_result(gateway, &denials, done, user);
+	tell(gateway, EVENT_REVOKED, &denials, reason);
 	for (size_t i = 0; i < result->denied_count; i++) {
 		const struct store_denied *denied = &result->denied[i];
 
@@ -390,7 +414,7 @@ int revoke_deny(struct gateway *gateway, const struct revoke_selector *selector,
 			 denied->denial.serial, reason ? ": " : "", reason ? reason : "");
 		add_denied(gateway, denied);
 	}
-	change_trust(gateway);
+	change_trust(gateway, gateway->trust);
 	cut_denied(gateway, result);
 	return 0;
 }
@@ -468,7 +492,8 @@ int revoke_undeny(struct gateway *gateway, const struct revoke_selector *selecto
 		snprintf(error, size, "nothing of that name is denied here; see tunctl revoked");
 		return -ENOENT;
 	}
-	change_trust(gateway);
+	tell(gateway, EVENT_UNREVOKED, &dropped, NULL);
+	change_trust(gateway, gateway->trust);
 	result = make_result(gateway, &dropped, done, user);
 	keys = xnew_array(struct trust_denial, dropped.count);
 	for (size_t i = 0; i < dropped.count; i++) {

@@ -42,6 +42,8 @@ void revoke_result_free(struct revoke_result *result);
 
 /* The store's denials, into the trust in force. */
 void revoke_load(struct gateway *gateway);
+/* base, which has no denials, becomes the trust in force, with ours and a higher generation. */
+void revoke_adopt(struct gateway *gateway, const struct trust *base);
 /* A certificate was let in: `revoke NAME` will mean it. */
 void revoke_remember_seen(struct gateway *gateway, const struct identity_cert *cert);
 /* Sessions whose certificate has expired by now. */

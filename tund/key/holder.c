@@ -27,25 +27,46 @@
 #include "sys/sandbox.h"
 #include "wire/key_msg.h"
 
-/* The report, one packet: a byte that says which, then the rest of it. */
+/* The report, one packet: a byte that says which, the generation, then the rest of it. */
 enum { REPORT_SPKI = 0, REPORT_ERROR = 1 };
+
+/* What the parent says, one packet: a byte that says which, the generation, then
+ *	LOAD   flags; the key's name and the passphrase file's, where the flags say so; their
+ *	       descriptors, the key's first
+ *	ADOPT  the log's level */
+enum { ORDER_LOAD = 1, ORDER_ADOPT = 2 };
+enum { HAS_KEY = 1, HAS_PASSPHRASE = 2, HAS_KEY_FD = 4, HAS_PASSPHRASE_FD = 8 };
 
 enum {
 	REPORT_MAX = 4096,
+	REPORT_HEAD = 5,
+	ORDER_MAX = 16 * 1024,
+	PATH_MAX_BYTES = 4096,
 	ERROR_TEXT = 1024,
 	SECURE_HEAP_BYTES =
 		64 * 1024, /* guarded, locked, out of core files: OpenSSL's long-lived secrets */
 	SECURE_HEAP_UNIT = 32,
 	WARNINGS_PER_SECOND = 1,
+	PREVIOUS_MAX = 8,
+	PREVIOUS_US = 300 * 1000000, /* the most that limits.handshake-timeout can be */
 	FREED_BYTE = 0xdd,
 	CACHED_MAX = 1032, /* glibc keeps so many freed blocks of up to so many bytes at hand */
 	CACHED_BLOCKS = 16,
 	CACHED_STEP = 16,
 };
 
+struct held {
+	uint32_t first, last; /* its generations */
+	EVP_PKEY *key;	      /* NULL: none */
+	char *token;	      /* its store URI; NULL: a file's */
+	int64_t until_us;     /* previous: how long a handshake may still be under way */
+};
+
 struct holder {
-	EVP_PKEY *key;
-	struct pollfd *fds; /* the sockets, then the report */
+	struct held current;
+	struct held candidate;		    /* loaded, not adopted */
+	struct held previous[PREVIOUS_MAX]; /* the latest first */
+	struct pollfd *fds;		    /* the sockets, then the report */
 	size_t socket_count;
 	struct rate warnings;
 };
@@ -134,22 +155,24 @@ static int close_in(const struct holder_options *options, char error[static ERRO
 	return r;
 }
 
-static int send_report(int report, uint8_t kind, const void *bytes, size_t len)
+static int send_report(int report, uint8_t kind, uint32_t generation, const void *bytes, size_t len)
 {
-	uint8_t packet[REPORT_MAX];
+	struct buf packet = {.limit = REPORT_MAX};
+	int r;
 
-	if (len > sizeof(packet) - 1)
-		return -EMSGSIZE;
-	packet[0] = kind;
-	memcpy(packet + 1, bytes, len);
-	return child_send(report, packet, len + 1, NULL, 0);
+	buf_u8(&packet, kind);
+	buf_u32(&packet, generation);
+	buf_append(&packet, bytes, len);
+	r = packet.failed ? -EMSGSIZE : child_send(report, packet.data, packet.len, NULL, 0);
+	buf_done(&packet);
+	return r;
 }
 
-static int report_public(int report, EVP_PKEY *key, char error[static ERROR_TEXT])
+static int report_public(int report, const struct held *held, char error[static ERROR_TEXT])
 {
 	unsigned char *der = NULL;
-	int len = i2d_PUBKEY(key, &der);
-	int r = len > 0 ? send_report(report, REPORT_SPKI, der, (size_t)len) : -EIO;
+	int len = i2d_PUBKEY(held->key, &der);
+	int r = len > 0 ? send_report(report, REPORT_SPKI, held->last, der, (size_t)len) : -EIO;
 
 	if (r < 0)
 		snprintf(error, ERROR_TEXT, "the public half of the key cannot be told: %s",
@@ -158,18 +181,39 @@ static int report_public(int report, EVP_PKEY *key, char error[static ERROR_TEXT
 	return r;
 }
 
+static bool is_of(const struct held *held, uint32_t generation)
+{
+	return held->key && generation >= held->first && generation <= held->last;
+}
+
+static EVP_PKEY *find_key(const struct holder *holder, uint32_t generation)
+{
+	if (is_of(&holder->candidate, generation))
+		return holder->candidate.key;
+	if (is_of(&holder->current, generation))
+		return holder->current.key;
+	for (size_t i = 0; i < PREVIOUS_MAX; i++) {
+		if (is_of(&holder->previous[i], generation))
+			return holder->previous[i].key;
+	}
+	return NULL;
+}
+
 /* 0, or why it may not be signed, or was not. */
 static uint16_t sign_request(const struct holder *holder, const struct key_msg_request *request,
 			     uint8_t signature[static KEY_MSG_SIGNATURE_MAX], size_t *ret_len)
 {
 	const struct scheme *scheme = scheme_find(request->scheme);
+	EVP_PKEY *key = find_key(holder, request->generation);
 	size_t len = KEY_MSG_SIGNATURE_MAX;
 
 	if (!key_msg_is_certificate_verify(request->tbs, request->tbs_len))
 		return EPERM;
-	if (!scheme || !scheme_fits(scheme, holder->key))
+	if (!key)
+		return ENOKEY;
+	if (!scheme || !scheme_fits(scheme, key))
 		return EPERM;
-	if (scheme_sign(scheme, holder->key, request->tbs, request->tbs_len, signature, &len) < 0)
+	if (scheme_sign(scheme, key, request->tbs, request->tbs_len, signature, &len) < 0)
 		return EIO;
 	*ret_len = len;
 	return 0;
@@ -181,6 +225,8 @@ static void warn_of_failure(struct holder *holder, uint16_t error)
 		return;
 	if (error == EIO)
 		log_warn("the key did not sign: %s", last_reason());
+	else if (error == ENOKEY)
+		log_warn("refused to sign with a key that has been replaced");
 	else
 		log_warn("refused to sign what no TLS 1.3 handshake with this key asks for");
 }
@@ -217,13 +263,185 @@ static bool serve_socket(struct holder *holder, int socket)
 	return true;
 }
 
-/* The parent says nothing: anything but its end is passed over. */
-static bool has_parent_ended(int report)
-{
-	char byte;
-	ssize_t len = recv(report, &byte, sizeof(byte), MSG_DONTWAIT);
+/* ---- further keys ---- */
 
-	return len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR);
+static void wipe_text(char **text)
+{
+	if (*text)
+		explicit_bzero(*text, strlen(*text));
+	free(take(*text));
+}
+
+static void drop_key(struct held *held)
+{
+	EVP_PKEY_free(held->key);
+	wipe_text(&held->token);
+	*held = (struct held){0};
+}
+
+/* A token is opened at the start, while files and modules can be had: the same key is taken on. */
+static int load_token(const struct holder *holder, const char *uri, struct held *held,
+		      char error[static ERROR_TEXT])
+{
+	const char *token = holder->current.token;
+
+	if (!uri || !token || strcmp(uri, token) != 0) {
+		snprintf(error, ERROR_TEXT,
+			 "a token's key is opened at the start alone; restart tund for this one");
+		return -EOPNOTSUPP;
+	}
+	EVP_PKEY_up_ref(holder->current.key);
+	held->key = holder->current.key;
+	held->token = xalloc_string(token);
+	return 0;
+}
+
+static int load_key(const struct holder *holder, const struct holder_load *load, struct held *held,
+		    char error[static ERROR_TEXT])
+{
+	const struct source source = {
+		.key = load->key,
+		.passphrase_file = load->passphrase_file,
+		.is_passed = true,
+		.key_fd = load->key_fd,
+		.passphrase_fd = load->passphrase_fd,
+	};
+	int r;
+
+	if (load->key_fd < 0)
+		return load_token(holder, load->key, held, error);
+	r = source_open(&source, &held->key, error, ERROR_TEXT);
+	if (r == 0)
+		r = try_key(held->key, error);
+	wipe_freed_blocks();
+	return r;
+}
+
+static void take_load(struct holder *holder, int report, const struct holder_load *load)
+{
+	char error[ERROR_TEXT];
+	struct held held = {.first = load->generation, .last = load->generation};
+	int r = -EINVAL;
+
+	drop_key(&holder->candidate);
+	if (load->generation <= holder->current.last)
+		snprintf(error, sizeof(error), "generation %u is not a new one", load->generation);
+	else
+		r = load_key(holder, load, &held, error);
+	if (r == 0)
+		r = report_public(report, &held, error);
+	ERR_clear_error();
+	if (r == 0) {
+		holder->candidate = held;
+		return;
+	}
+	drop_key(&held);
+	send_report(report, REPORT_ERROR, load->generation, error, strlen(error));
+}
+
+static void replace_current(struct holder *holder)
+{
+	struct held *previous = holder->previous;
+
+	drop_key(&previous[PREVIOUS_MAX - 1]);
+	memmove(previous + 1, previous, (PREVIOUS_MAX - 1) * sizeof(*previous));
+	previous[0] = holder->current;
+	previous[0].until_us = clock_now_us() + PREVIOUS_US;
+}
+
+static void adopt(struct holder *holder, uint32_t generation)
+{
+	struct held *candidate = &holder->candidate;
+
+	if (!candidate->key || candidate->last != generation)
+		return;
+	/* Who began under an earlier generation of the same key need not be let down. */
+	if (EVP_PKEY_eq(candidate->key, holder->current.key) == 1) {
+		candidate->first = holder->current.first;
+		drop_key(&holder->current);
+	} else {
+		replace_current(holder);
+	}
+	holder->current = *candidate;
+	*candidate = (struct held){0};
+	/* What was freed is wiped, but not where glibc keeps it at hand. */
+	wipe_freed_blocks();
+}
+
+/* How long until there is one more to drop, in ms; -1: there is none. */
+static int drop_previous(struct holder *holder)
+{
+	int64_t now_us = clock_now_us();
+	int wait_ms = -1;
+
+	/* The latest has the longest to go. */
+	for (size_t i = PREVIOUS_MAX; i-- > 0;) {
+		struct held *previous = &holder->previous[i];
+
+		if (previous->key && previous->until_us <= now_us)
+			drop_key(previous);
+		else if (previous->key && wait_ms < 0)
+			wait_ms = (int)((previous->until_us - now_us) / CLOCK_MS_US) + 1;
+	}
+	return wait_ms;
+}
+
+static const char *read_name(struct span *span, unsigned flags, unsigned flag,
+			     char name[static PATH_MAX_BYTES])
+{
+	if (!(flags & flag))
+		return NULL;
+	span_string(span, name, PATH_MAX_BYTES);
+	return name;
+}
+
+static void read_load(struct holder *holder, int report, uint32_t generation, struct span *span,
+		      const int *fds, size_t fd_count)
+{
+	char key[PATH_MAX_BYTES], passphrase[PATH_MAX_BYTES];
+	struct holder_load load = {.generation = generation, .key_fd = -1, .passphrase_fd = -1};
+	unsigned flags = span_u8(span);
+	size_t used = 0;
+
+	load.key = read_name(span, flags, HAS_KEY, key);
+	load.passphrase_file = read_name(span, flags, HAS_PASSPHRASE, passphrase);
+	if ((flags & HAS_KEY_FD) && used < fd_count)
+		load.key_fd = fds[used++];
+	if ((flags & HAS_PASSPHRASE_FD) && used < fd_count)
+		load.passphrase_fd = fds[used++];
+	if (!span->failed)
+		take_load(holder, report, &load);
+}
+
+static void read_order(struct holder *holder, int report, struct span *span, const int *fds,
+		       size_t fd_count)
+{
+	uint8_t order = span_u8(span);
+	uint32_t generation = span_u32(span);
+
+	if (order == ORDER_LOAD)
+		read_load(holder, report, generation, span, fds, fd_count);
+	if (order == ORDER_ADOPT && !span->failed) {
+		adopt(holder, generation);
+		log_set_level(span_u8(span));
+	}
+}
+
+/* False at the parent's end. */
+static bool serve_parent(struct holder *holder, int report)
+{
+	uint8_t packet[ORDER_MAX];
+	int fds[2] = {-1, -1};
+	size_t fd_count = 2;
+	ssize_t len = child_receive(report, packet, sizeof(packet), fds, &fd_count);
+	struct span span = {.data = packet, .len = len > 0 ? (size_t)len : 0};
+
+	if (len <= 0)
+		return len == -EAGAIN || len == -EINTR || len == -EMSGSIZE;
+	read_order(holder, report, &span, fds, fd_count);
+	for (size_t i = 0; i < fd_count; i++)
+		cleanup_close(&fds[i]);
+	return true;
 }
 
 static void serve_until_end(struct holder *holder)
@@ -231,9 +449,9 @@ static void serve_until_end(struct holder *holder)
 	struct pollfd *report = &holder->fds[holder->socket_count];
 
 	for (;;) {
-		if (poll(holder->fds, holder->socket_count + 1, -1) < 0)
+		if (poll(holder->fds, holder->socket_count + 1, drop_previous(holder)) < 0)
 			continue;
-		if (report->revents && has_parent_ended(report->fd))
+		if (report->revents && !serve_parent(holder, report->fd))
 			return;
 		for (struct pollfd *at = holder->fds; at < report; at++) {
 			/* A negative descriptor is passed over by poll. */
@@ -253,13 +471,6 @@ static void watch_sockets(struct holder *holder, const struct holder_options *op
 		(struct pollfd){.fd = options->report, .events = POLLIN};
 }
 
-static void wipe_text(char **text)
-{
-	if (*text)
-		explicit_bzero(*text, strlen(*text));
-	free(take(*text));
-}
-
 int holder_run(struct holder_options *options)
 {
 	struct holder holder = {0};
@@ -268,44 +479,111 @@ int holder_run(struct holder_options *options)
 
 	mallopt(M_PERTURB, FREED_BYTE);
 	CRYPTO_secure_malloc_init(SECURE_HEAP_BYTES, SECURE_HEAP_UNIT);
-	r = open_key(options, &holder.key, error);
+	r = open_key(options, &holder.current.key, error);
+	if (r == 0 && options->key && !source_is_file(options->key))
+		holder.current.token = xalloc_string(options->key);
 	wipe_text(&options->pem);
 	if (r == 0)
-		r = try_key(holder.key, error);
+		r = try_key(holder.current.key, error);
 	wipe_freed_blocks();
 	if (r == 0)
 		r = close_in(options, error);
 	if (r == 0)
-		r = report_public(options->report, holder.key, error);
+		r = report_public(options->report, &holder.current, error);
 	if (r < 0) {
-		send_report(options->report, REPORT_ERROR, error, strlen(error));
+		send_report(options->report, REPORT_ERROR, 0, error, strlen(error));
 	} else {
 		watch_sockets(&holder, options);
 		serve_until_end(&holder);
 	}
-	EVP_PKEY_free(holder.key);
+	drop_key(&holder.candidate);
+	for (size_t i = 0; i < PREVIOUS_MAX; i++)
+		drop_key(&holder.previous[i]);
+	drop_key(&holder.current);
 	free(holder.fds);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int read_report(const uint8_t *packet, size_t len, struct buf *ret_spki, char *error,
-		       size_t size)
+/* ---- in the parent ---- */
+
+static int read_report(const uint8_t *packet, size_t len, uint32_t *ret_generation,
+		       struct buf *ret_spki, char *error, size_t size)
 {
-	if (packet[0] == REPORT_SPKI && len > 1) {
+	struct span span = {packet, len, false};
+	uint8_t kind = span_u8(&span);
+
+	*ret_generation = span_u32(&span);
+	if (kind == REPORT_SPKI && !span.failed && span.len > 0) {
 		*ret_spki = (struct buf){0};
-		buf_append(ret_spki, packet + 1, len - 1);
+		buf_append(ret_spki, span.data, span.len);
 		return 0;
 	}
-	snprintf(error, size, "%.*s", (int)(len - 1), (const char *)packet + 1);
+	snprintf(error, size, "%.*s", (int)span.len, (const char *)span.data);
 	return -EKEYREJECTED;
+}
+
+static int end_of_holder(ssize_t len, char *error, size_t size)
+{
+	snprintf(error, size, "the key holder ended before it opened the key");
+	return len < 0 ? (int)len : -EPIPE;
+}
+
+int holder_take_report(int report, uint32_t *ret_generation, struct buf *ret_spki, char *error,
+		       size_t size)
+{
+	uint8_t packet[REPORT_MAX];
+	ssize_t len = child_receive(report, packet, sizeof(packet), NULL, NULL);
+
+	if (len == -EAGAIN)
+		return -EAGAIN;
+	return len <= 0 ? end_of_holder(len, error, size)
+			: read_report(packet, (size_t)len, ret_generation, ret_spki, error, size);
+}
+
+int holder_load(int report, const struct holder_load *load)
+{
+	unsigned flags = (load->key ? HAS_KEY : 0) | (load->passphrase_file ? HAS_PASSPHRASE : 0) |
+			 (load->key_fd >= 0 ? HAS_KEY_FD : 0) |
+			 (load->passphrase_fd >= 0 ? HAS_PASSPHRASE_FD : 0);
+	struct buf packet = {.limit = ORDER_MAX};
+	int fds[2], r;
+	size_t fd_count = 0;
+
+	if (load->key_fd >= 0)
+		fds[fd_count++] = load->key_fd;
+	if (load->passphrase_fd >= 0)
+		fds[fd_count++] = load->passphrase_fd;
+	buf_u8(&packet, ORDER_LOAD);
+	buf_u32(&packet, load->generation);
+	buf_u8(&packet, (uint8_t)flags);
+	if (load->key)
+		buf_string(&packet, load->key);
+	if (load->passphrase_file)
+		buf_string(&packet, load->passphrase_file);
+	r = packet.failed ? -ENAMETOOLONG
+			  : child_send(report, packet.data, packet.len, fds, fd_count);
+	buf_done(&packet);
+	return r;
+}
+
+int holder_adopt(int report, uint32_t generation, enum log_level level)
+{
+	struct buf packet = {.limit = ORDER_MAX};
+	int r;
+
+	buf_u8(&packet, ORDER_ADOPT);
+	buf_u32(&packet, generation);
+	buf_u8(&packet, (uint8_t)level);
+	r = child_send(report, packet.data, packet.len, NULL, 0);
+	buf_done(&packet);
+	return r;
 }
 
 int holder_wait(int report, int timeout_ms, struct buf *ret_spki, char *error, size_t size)
 {
 	struct pollfd poll_fd = {.fd = report, .events = POLLIN};
 	int64_t deadline_us = clock_now_us() + timeout_ms * CLOCK_MS_US;
-	uint8_t packet[REPORT_MAX];
-	ssize_t len;
+	uint32_t generation;
 	int ready;
 
 	do {
@@ -318,10 +596,5 @@ int holder_wait(int report, int timeout_ms, struct buf *ret_spki, char *error, s
 			 timeout_ms);
 		return -ETIMEDOUT;
 	}
-	len = child_receive(report, packet, sizeof(packet), NULL, NULL);
-	if (len <= 0) {
-		snprintf(error, size, "the key holder ended before it opened the key");
-		return len < 0 ? (int)len : -EPIPE;
-	}
-	return read_report(packet, (size_t)len, ret_spki, error, size);
+	return holder_take_report(report, &generation, ret_spki, error, size);
 }

@@ -1,6 +1,12 @@
 #pragma once
 /* The key holder: a process that holds the private key and signs TLS 1.3 handshakes, nothing else.
- * It opens the key itself, reports the public half once, then keeps no file and no network. */
+ * It opens the key itself, reports the public half, then keeps no file and no network.
+ *
+ * A reload brings a further key by descriptor, under a generation of its own: 0 is the first key's,
+ * each loaded one's is higher. What is loaded is signed with at once, and dropped by the next that
+ * is loaded unless it was adopted. What was in force before, a few keys at most, is kept for five
+ * minutes, for handshakes under way; a key that is the same as before serves under all its
+ * generations. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "base/log.h"
 
 struct holder_options {
 	const char *key; /* path or store URI; NULL when pem is given */
@@ -17,8 +24,8 @@ struct holder_options {
 	gid_t gid;
 	const int *sockets; /* one SOCK_SEQPACKET each for a thread that signs */
 	size_t socket_count;
-	int report; /* the public half or an error goes here once, then it is kept as the parent's
-		     * end: EOF ends the process */
+	int report; /* the parent's: the public half or an error goes here, for the first key and
+		     * for each that is loaded; EOF ends the process */
 	bool allow_insecure_key; /* never set outside unit tests: skip the owner and mode check */
 };
 
@@ -31,3 +38,23 @@ int holder_run(struct holder_options *options);
  * ret_spki, which the caller frees with buf_done, or -errno with the reason in error, one line:
  * -EKEYREJECTED what the holder said, -ETIMEDOUT, -EPIPE it ended without a word. */
 int holder_wait(int report, int timeout_ms, struct buf *ret_spki, char *error, size_t size);
+
+/* In the parent, all without waiting: 0 or -errno. */
+
+struct holder_load {
+	uint32_t generation;
+	const char *key;	     /* as in holder_options; NULL: it stood in the configuration */
+	const char *passphrase_file; /* NULL: none */
+	/* Opened and looked at (source_pass), at their start; borrowed. key_fd -1: a token's key,
+	 * which can only be the one that is held. */
+	int key_fd, passphrase_fd;
+};
+
+/* Its report follows, once. */
+int holder_load(int report, const struct holder_load *load);
+/* What was loaded under this generation is in force, and this the least that is logged. */
+int holder_adopt(int report, uint32_t generation, enum log_level level);
+/* After holder_load, when the report is readable: as holder_wait, and the generation. -EAGAIN:
+ * nothing yet. */
+int holder_take_report(int report, uint32_t *ret_generation, struct buf *ret_spki, char *error,
+		       size_t size);

@@ -131,11 +131,12 @@ static const char *find_type(const uint8_t *spki, size_t len)
 	return scheme ? scheme->type : NULL;
 }
 
-EVP_PKEY *remote_key_new(const uint8_t *spki, size_t len, int socket)
+EVP_PKEY *remote_key_new(const uint8_t *spki, size_t len, int socket, uint32_t generation)
 {
 	const OSSL_PARAM params[] = {
 		OSSL_PARAM_octet_string(REMOTE_KEY_PARAM_SPKI, (void *)spki, len),
 		OSSL_PARAM_int(REMOTE_KEY_PARAM_SOCKET, &socket),
+		OSSL_PARAM_uint32(REMOTE_KEY_PARAM_GENERATION, &generation),
 		OSSL_PARAM_END,
 	};
 	const char *type = len <= SPKI_MAX ? find_type(spki, len) : NULL;

@@ -12,6 +12,7 @@
  * the first SSL_CTX; unloaded at exit. 0 or -errno. */
 int remote_provider_load(void);
 
-/* A key with the public half spki (DER SubjectPublicKeyInfo) that signs through socket (borrowed, a
- * SOCK_SEQPACKET, used by one thread at a time). NULL with OpenSSL's error queue filled. */
-EVP_PKEY *remote_key_new(const uint8_t *spki, size_t len, int socket);
+/* A key with the public half spki (DER SubjectPublicKeyInfo), which the key holder has under this
+ * generation, that signs through socket (borrowed, a SOCK_SEQPACKET, used by one thread at a time).
+ * NULL with OpenSSL's error queue filled. */
+EVP_PKEY *remote_key_new(const uint8_t *spki, size_t len, int socket, uint32_t generation);

@@ -54,13 +54,16 @@ static int import_as(void *keydata, const char *type, const OSSL_PARAM params[])
 {
 	const OSSL_PARAM *spki = OSSL_PARAM_locate_const(params, REMOTE_KEY_PARAM_SPKI);
 	const OSSL_PARAM *socket = OSSL_PARAM_locate_const(params, REMOTE_KEY_PARAM_SOCKET);
+	const OSSL_PARAM *generation = OSSL_PARAM_locate_const(params, REMOTE_KEY_PARAM_GENERATION);
 	struct remote_key *key = keydata;
 	const unsigned char *der;
 	const void *bytes;
 	EVP_PKEY *public;
 	size_t len;
 
-	if (!spki || !socket || key->public || !OSSL_PARAM_get_int(socket, &key->socket) ||
+	if (!spki || !socket || !generation || key->public ||
+	    !OSSL_PARAM_get_int(socket, &key->socket) ||
+	    !OSSL_PARAM_get_uint32(generation, &key->generation) ||
 	    !OSSL_PARAM_get_octet_string_ptr(spki, &bytes, &len))
 		return 0;
 	der = bytes;
@@ -98,6 +101,7 @@ static const OSSL_PARAM *import_types(int selection)
 	static const OSSL_PARAM types[] = {
 		OSSL_PARAM_octet_string(REMOTE_KEY_PARAM_SPKI, NULL, 0),
 		OSSL_PARAM_int(REMOTE_KEY_PARAM_SOCKET, NULL),
+		OSSL_PARAM_uint32(REMOTE_KEY_PARAM_GENERATION, NULL),
 		OSSL_PARAM_END,
 	};
 

@@ -10,12 +10,14 @@
 
 /* Parameters that make such a key, for EVP_PKEY_fromdata. Other parameters make none, so a peer's
  * key never ends up here. */
-#define REMOTE_KEY_PARAM_SPKI	"tund-spki"   /* octets, DER SubjectPublicKeyInfo */
-#define REMOTE_KEY_PARAM_SOCKET "tund-socket" /* int */
+#define REMOTE_KEY_PARAM_SPKI	    "tund-spki"	      /* octets, DER SubjectPublicKeyInfo */
+#define REMOTE_KEY_PARAM_SOCKET	    "tund-socket"     /* int */
+#define REMOTE_KEY_PARAM_GENERATION "tund-generation" /* uint32 */
 
 struct remote_key {
 	EVP_PKEY *public; /* NULL until imported */
 	int socket;	  /* borrowed */
+	uint32_t generation;
 };
 
 /* Key management, one table for each type of key. */

@@ -157,6 +157,7 @@ static int ask_holder(const struct signing *signing, const uint8_t *tbs, size_t 
 {
 	const struct key_msg_request request = {
 		.id = (uint64_t)clock_now_us(),
+		.generation = signing->key->generation,
 		.scheme = signing->scheme->id,
 		.tbs = tbs,
 		.tbs_len = tbs_len,

@@ -84,20 +84,40 @@ static int read_descriptor(struct opening *opening, const char *path, int fd, st
 	return fail(opening, -EFBIG, "%s: longer than %zu bytes", path, max - 1);
 }
 
-/* A file as it stands, at most limit - 1 bytes. */
-static int read_secret(struct opening *opening, const char *path, struct buf *ret)
+/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
+static int refuse_unopened(struct opening *opening, const char *path, int error)
+{
+	struct stat about;
+	int r = error == EACCES && stat(path, &about) == 0 ? check_file(opening, path, &about) : 0;
+
+	return r < 0 ? r : fail(opening, -error, "%s: %s", path, strerror(error));
+}
+
+/* The descriptor, or -errno. */
+static int open_secret(struct opening *opening, const char *path)
 {
 	/* Non-blocking: a FIFO is refused, not waited for. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat stat;
+	struct stat about;
 	int r;
 
 	if (fd < 0)
+		return refuse_unopened(opening, path, errno);
+	if (fstat(fd, &about))
 		return fail(opening, -errno, "%s: %s", path, strerror(errno));
-	if (fstat(fd, &stat))
-		return fail(opening, -errno, "%s: %s", path, strerror(errno));
-	r = check_file(opening, path, &stat);
-	return r < 0 ? r : read_descriptor(opening, path, fd, ret);
+	r = check_file(opening, path, &about);
+	return r < 0 ? r : cleanup_take_fd(&fd);
+}
+
+/* A file as it stands, at most limit - 1 bytes. passed: its descriptor, where it came as one. */
+static int read_secret(struct opening *opening, const char *path, int passed, struct buf *ret)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (opening->source->is_passed)
+		return read_descriptor(opening, path, passed, ret);
+	fd = open_secret(opening, path);
+	return fd < 0 ? fd : read_descriptor(opening, path, fd, ret);
 }
 
 /* The first line. */
@@ -109,7 +129,7 @@ static int read_passphrase(struct opening *opening)
 
 	if (!path)
 		return 0;
-	r = read_secret(opening, path, &opening->passphrase);
+	r = read_secret(opening, path, opening->source->passphrase_fd, &opening->passphrase);
 	if (r < 0)
 		return r;
 	for (len = 0; len < opening->passphrase.len; len++) {
@@ -183,7 +203,8 @@ static int decode_key(struct opening *opening, const void *bytes, size_t len, EV
 static int open_file(struct opening *opening, EVP_PKEY **ret)
 {
 	struct buf bytes = {.limit = KEY_MAX + 1};
-	int r = read_secret(opening, opening->source->key, &bytes);
+	const char *path = opening->source->key ? opening->source->key : opening->name;
+	int r = read_secret(opening, path, opening->source->key_fd, &bytes);
 
 	if (r == 0)
 		r = decode_key(opening, bytes.data, bytes.len, ret);
@@ -280,16 +301,20 @@ static bool read_scheme(const char *key, char scheme[static SCHEME_MAX])
 	return true;
 }
 
+static int refuse_file_scheme(struct opening *opening)
+{
+	return fail(opening, -EINVAL, "%s: write the path without \"file:\"", opening->name);
+}
+
 static int open_named(struct opening *opening, EVP_PKEY **ret)
 {
 	char scheme[SCHEME_MAX];
 
-	if (!read_scheme(opening->source->key, scheme))
+	if (opening->source->is_passed || !read_scheme(opening->source->key, scheme))
 		return open_file(opening, ret);
 	/* OpenSSL would open it without a look at owner and mode. */
 	if (strcasecmp(scheme, "file") == 0)
-		return fail(opening, -EINVAL, "%s: write the path without \"file:\"",
-			    opening->name);
+		return refuse_file_scheme(opening);
 	return open_store(opening, scheme, ret);
 }
 
@@ -301,7 +326,8 @@ static void name_key(struct opening *opening)
 
 	snprintf(opening->name, sizeof(opening->name), "%s",
 		 key ? key : "the key in the configuration");
-	if (!key || !read_scheme(key, scheme))
+	/* What is passed is a file's, and there may be nobody to ask whether it exists. */
+	if (!key || opening->source->is_passed || !read_scheme(key, scheme))
 		return;
 	opening->name[strcspn(opening->name, "?")] = '\0';
 	secret = strstr(opening->name, "pin-");
@@ -343,4 +369,46 @@ int source_open(const struct source *source, EVP_PKEY **ret, char *error, size_t
 	if (r == 0)
 		*ret = key;
 	return r;
+}
+
+bool source_is_file(const char *key)
+{
+	char scheme[SCHEME_MAX];
+
+	return !read_scheme(key, scheme);
+}
+
+static int pass_files(struct opening *opening, int *key, int *passphrase)
+{
+	const struct source *source = opening->source;
+	char scheme[SCHEME_MAX];
+
+	if (source->key && read_scheme(source->key, scheme))
+		return strcasecmp(scheme, "file") == 0 ? refuse_file_scheme(opening) : 0;
+	/* In the order of source_open. */
+	if (source->passphrase_file) {
+		*passphrase = open_secret(opening, source->passphrase_file);
+		if (*passphrase < 0)
+			return *passphrase;
+	}
+	if (!source->key)
+		return 0;
+	*key = open_secret(opening, source->key);
+	return *key < 0 ? *key : 0;
+}
+
+int source_pass(const struct source *source, int *ret_key, int *ret_passphrase, char *error,
+		size_t size)
+{
+	struct opening opening = {.source = source, .error = error, .size = size};
+	_cleanup_close_ int key = -1, passphrase = -1;
+	int r;
+
+	name_key(&opening);
+	r = pass_files(&opening, &key, &passphrase);
+	if (r < 0)
+		return r;
+	*ret_key = cleanup_take_fd(&key);
+	*ret_passphrase = cleanup_take_fd(&passphrase);
+	return 0;
 }

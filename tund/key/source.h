@@ -1,6 +1,7 @@
 #pragma once
 /* Where a private key comes from: a file, the configuration itself, or a token behind a store URI
- * (RFC 7512 for pkcs11:). Only the key holder calls this. */
+ * (RFC 7512 for pkcs11:). Only the key holder opens one; what it may no longer open by name comes as
+ * descriptors, from a parent that has looked at the files. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,9 +13,19 @@ struct source {
 	const char *pem;	     /* borrowed */
 	const char *passphrase_file; /* NULL: none; a token's PIN stands in one as well */
 	bool allow_insecure_key;     /* skip the owner and mode check */
+	bool is_passed;		     /* key and passphrase_file are names only; what they hold: */
+	int key_fd, passphrase_fd;   /* borrowed, at their start; passphrase_fd -1: none */
 };
 
 /* 0 and a key of a kind that we sign with, or -errno with one line in error that says what would be
  * right. Never asks on a terminal, and never prints a PIN that stands in a URI. A provider that the
  * URI needs is loaded into the default library context and stays. */
 int source_open(const struct source *source, EVP_PKEY **ret, char *error, size_t size);
+
+/* Whether key, a path or store URI, is a file's. */
+bool source_is_file(const char *key);
+/* For the parent: the files of a key and its passphrase opened, not read, with the checks and the
+ * errors of source_open. *ret_key is -1 where there is no file to open: in place, or on a token,
+ * and *ret_passphrase where none is named. The caller closes both. */
+int source_pass(const struct source *source, int *ret_key, int *ret_passphrase, char *error,
+		size_t size);

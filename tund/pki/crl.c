@@ -238,21 +238,30 @@ static enum reason judge_absence(const struct trust_crl *forged, const char *aut
 	return REASON_CRL_MISSING;
 }
 
-enum reason crl_check(const struct trust *trust, X509 *cert, X509 *issuer, time_t at, char *text,
-		      size_t size)
+enum reason crl_judge(const struct trust *trust, X509 *issuer, time_t at,
+		      const struct trust_crl **ret, char *text, size_t size)
 {
 	const struct trust_crl *forged;
-	const struct trust_crl *list = find_list(trust, issuer, at, &forged);
+	const struct trust_crl *list = *ret = find_list(trust, issuer, at, &forged);
 	enum reason reason;
 	char *authority;
 
-	if (list && is_revoked(list, cert, text, size))
-		return REASON_CERT_REVOKED;
 	if (trust->crl_policy == TRUST_CRL_OFF || trust->crl_policy == TRUST_CRL_ADVISORY)
 		return REASON_NONE;
 	authority = identity_name_text(X509_get_subject_name(issuer));
 	reason = list ? judge_list(trust, list, authority, at, text, size)
 		      : judge_absence(forged, authority, text, size);
 	free(authority);
+	return reason;
+}
+
+enum reason crl_check(const struct trust *trust, X509 *cert, X509 *issuer, time_t at, char *text,
+		      size_t size)
+{
+	const struct trust_crl *list;
+	enum reason reason = crl_judge(trust, issuer, at, &list, text, size);
+
+	if (list && is_revoked(list, cert, text, size))
+		return REASON_CERT_REVOKED;
 	return reason;
 }

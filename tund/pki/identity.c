@@ -342,6 +342,7 @@ void identity_cert_unref(struct identity_cert *cert)
 	free_values(&cert->email);
 	free_values(&cert->uri);
 	free_values(&cert->issuer_cn);
+	free(cert->authorities);
 	free(cert->subject);
 	free(cert->issuer);
 	free(cert);

@@ -45,6 +45,10 @@ struct identity_cert {
 	uint8_t cert_hash[32];		      /* SHA-256 of the certificate */
 	time_t not_before, not_after;	      /* of the leaf */
 	time_t expires_at;		      /* earliest notAfter of the chain */
+	/* SHA-256 of the SubjectPublicKeyInfo of those above it, the root last; only of a verified
+	 * chain (pki/verify). */
+	uint8_t (*authorities)[32];
+	size_t authority_count;
 	struct identity_values cn, o, ou, dns, email, uri;
 	struct identity_values issuer_cn;
 };

@@ -19,6 +19,7 @@
 
 enum {
 	CERTIFICATE_FILE_MAX = 1024 * 1024,
+	FILES_BYTES_MAX = 256 * 1024 * 1024, /* of all together */
 	CHAIN_MAX = 10,
 	EXPIRY_WARNING_S = 30 * 24 * 3600,
 	DIRECTORY_FILES_MAX = 1000,
@@ -28,118 +29,162 @@ static const char pem_start[] = "-----BEGIN";
 
 /* ---- files ---- */
 
-static int check_owner(const char *path, int fd, size_t limit, off_t *ret_size, char *error,
+static int fail_file(const char *path, int error_number, char *error, size_t size)
+{
+	snprintf(error, size, "%s: %s", path, strerror(error_number));
+	return -error_number;
+}
+
+static int check_owner(const char *path, const struct stat *about, size_t limit, char *error,
 		       size_t size)
 {
-	struct stat about;
-
-	if (fstat(fd, &about) < 0)
-		return -errno;
-	if (!S_ISREG(about.st_mode)) {
+	if (!S_ISREG(about->st_mode)) {
 		snprintf(error, size, "%s: not a regular file", path);
 		return -EINVAL;
 	}
-	if (about.st_uid != 0 && about.st_uid != geteuid()) {
+	if (about->st_uid != 0 && about->st_uid != geteuid()) {
 		snprintf(error, size, "%s: belongs to uid %u; it must belong to root (chown root)",
-			 path, about.st_uid);
+			 path, about->st_uid);
 		return -EPERM;
 	}
-	if (about.st_mode & (S_IWGRP | S_IWOTH)) {
+	if (about->st_mode & (S_IWGRP | S_IWOTH)) {
 		snprintf(error, size, "%s: may be written by others (mode %04o); chmod go-w", path,
-			 about.st_mode & 07777);
+			 about->st_mode & 07777);
 		return -EPERM;
 	}
-	if ((size_t)about.st_size > limit) {
+	if ((size_t)about->st_size > limit) {
 		snprintf(error, size, "%s: has %lld bytes, more than the limit of %zu", path,
-			 (long long)about.st_size, limit);
+			 (long long)about->st_size, limit);
 		return -EFBIG;
 	}
-	*ret_size = about.st_size;
 	return 0;
 }
 
-int material_read_file(const char *path, size_t limit, struct buf *ret, char *error, size_t size)
+/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
+static int refuse_unopened(const char *path, int error_number, size_t limit, char *error,
+			   size_t size)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct buf content = {0};
-	off_t expected = 0;
-	ssize_t len;
-	int r;
+	struct stat about;
+	int r = error_number == EACCES && stat(path, &about) == 0
+			? check_owner(path, &about, limit, error, size)
+			: 0;
 
-	if (fd < 0) {
-		r = -errno;
-		snprintf(error, size, "%s: %s", path, strerror(errno));
-		return r;
-	}
-	r = check_owner(path, fd, limit, &expected, error, size);
-	if (r < 0)
-		return r;
-	buf_reserve(&content, (size_t)expected + 1);
+	return r < 0 ? r : fail_file(path, error_number, error, size);
+}
+
+static int read_content(const char *path, int fd, size_t expected, struct buf *ret, char *error,
+			size_t size)
+{
+	struct buf content = {0};
+	ssize_t len;
+	int r = 0;
+
+	buf_reserve(&content, expected + 1);
 	do {
 		len = read(fd, content.data + content.len, content.cap - content.len);
 		content.len += len > 0 ? (size_t)len : 0;
 	} while (len > 0 && content.len < content.cap);
 	if (len < 0) {
-		r = -errno;
-		snprintf(error, size, "%s: %s", path, strerror(errno));
+		r = fail_file(path, errno, error, size);
+	} else if (content.len != expected) {
+		snprintf(error, size, "%s: was changed while it was read; try again", path);
+		r = -EAGAIN;
+	}
+	if (r == 0)
+		*ret = content;
+	else
 		buf_done(&content);
-		return r;
-	}
-	*ret = content;
-	return 0;
+	return r;
 }
 
-/* ---- trust: files, directories, PEM in place ---- */
-
-struct sources {
-	struct trust_source *items;
-	struct buf *contents;
-	char **names;
-	size_t count;
-};
-
-static void add_source(struct sources *sources, const char *name, struct buf *content)
+int material_read_file(const char *path, size_t limit, struct buf *ret, char *error, size_t size)
 {
-	size_t i = sources->count++;
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat about;
+	int r;
 
-	sources->items = xalloc_grow(sources->items, sources->count, sizeof(*sources->items));
-	sources->contents =
-		xalloc_grow(sources->contents, sources->count, sizeof(*sources->contents));
-	sources->names = xalloc_grow(sources->names, sources->count, sizeof(*sources->names));
-	sources->contents[i] = *content;
-	sources->names[i] = xalloc_string(name);
-	sources->items[i] = (struct trust_source){sources->names[i], content->data, content->len};
+	if (fd < 0)
+		return refuse_unopened(path, errno, limit, error, size);
+	if (fstat(fd, &about) < 0)
+		return fail_file(path, errno, error, size);
+	r = check_owner(path, &about, limit, error, size);
+	return r < 0 ? r : read_content(path, fd, (size_t)about.st_size, ret, error, size);
 }
 
-static void sources_done(struct sources *sources)
+/* ---- reading: files, directories, PEM in place ---- */
+
+void material_files_add(struct material_files *files, enum material_kind kind, const char *name,
+			struct buf *content, bool unread)
 {
-	for (size_t i = 0; i < sources->count; i++) {
-		buf_done(&sources->contents[i]);
-		free(sources->names[i]);
-	}
-	free(sources->items);
-	free(sources->contents);
-	free(sources->names);
+	struct material_file *file;
+
+	files->items = xalloc_grow(files->items, files->count + 1, sizeof(*files->items));
+	file = &files->items[files->count++];
+	*file = (struct material_file){kind, xalloc_string(name), *content, unread};
+	*content = (struct buf){0};
 }
 
-struct loading {
+void material_files_done(struct material_files *files)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		buf_done(&files->items[i].content);
+		free(files->items[i].name);
+	}
+	free(files->items);
+	*files = (struct material_files){0};
+}
+
+struct reading {
 	const struct config *config;
-	const char *option; /* whose files are read; afterwards option_of tells */
-	const struct sources *lists;
-	struct config_problems *problems, *warnings;
+	enum material_kind kind;
+	struct config_problems *problems;
+	struct material_files *files;
+	size_t bytes; /* of all so far */
 };
 
-static void add_file(struct loading *loading, const char *path, struct sources *ret)
+static const char *option_of(enum material_kind kind)
 {
+	switch (kind) {
+	case MATERIAL_CERTIFICATE:
+		return "identity.certificate";
+	case MATERIAL_CA:
+		return "trust.ca";
+	case MATERIAL_CRL:
+		return "trust.crl";
+	}
+	return "";
+}
+
+static void fail_reading(struct reading *reading, const char *name, const char *text)
+{
+	const char *option = option_of(reading->kind);
+	struct buf nothing = {0};
+
+	config_problem(reading->problems, reading->config->path,
+		       config_line(reading->config, option), "%s: %s", option, text);
+	material_files_add(reading->files, reading->kind, name, &nothing, true);
+}
+
+static void read_file(struct reading *reading, const char *path)
+{
+	size_t limit =
+		reading->kind == MATERIAL_CERTIFICATE ? CERTIFICATE_FILE_MAX : TRUST_FILE_MAX;
 	struct buf content = {0};
 	char error[512];
 
-	if (material_read_file(path, TRUST_FILE_MAX, &content, error, sizeof(error)) < 0)
-		config_problem(loading->problems, loading->config->path,
-			       config_line(loading->config, loading->option), "%s: %s",
-			       loading->option, error);
-	else
-		add_source(ret, path, &content);
+	if (material_read_file(path, limit, &content, error, sizeof(error)) < 0) {
+		fail_reading(reading, path, error);
+		return;
+	}
+	reading->bytes += content.len;
+	if (reading->bytes > FILES_BYTES_MAX) {
+		snprintf(error, sizeof(error), "%s: all files together have more than %d bytes",
+			 path, FILES_BYTES_MAX);
+		fail_reading(reading, path, error);
+		buf_done(&content);
+		return;
+	}
+	material_files_add(reading->files, reading->kind, path, &content, false);
 }
 
 static int is_shown(const struct dirent *entry)
@@ -147,47 +192,106 @@ static int is_shown(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-static void add_directory(struct loading *loading, const char *path, struct sources *ret)
+static void read_directory(struct reading *reading, const char *path)
 {
 	struct dirent **entries = NULL;
 	int count = scandir(path, &entries, is_shown, alphasort);
+	char error[512];
 
+	if (count < 0) {
+		snprintf(error, sizeof(error), "%s: %s", path, strerror(errno));
+		fail_reading(reading, path, error);
+	}
+	if (count > DIRECTORY_FILES_MAX) {
+		snprintf(error, sizeof(error), "%s: holds more than %d files", path,
+			 DIRECTORY_FILES_MAX);
+		fail_reading(reading, path, error);
+	}
 	for (int i = 0; i < count; i++) {
 		_cleanup_free_ char *name = xalloc_print("%s/%s", path, entries[i]->d_name);
 		struct stat about;
 
-		if (i < DIRECTORY_FILES_MAX && stat(name, &about) == 0 && S_ISREG(about.st_mode))
-			add_file(loading, name, ret);
+		if (count <= DIRECTORY_FILES_MAX && stat(name, &about) == 0 &&
+		    S_ISREG(about.st_mode))
+			read_file(reading, name);
 		free(entries[i]);
 	}
 	free(entries);
 }
 
-static void add_entry(struct loading *loading, const char *entry, struct sources *ret)
+static void read_in_place(struct reading *reading, const char *text)
 {
+	_cleanup_free_ char *name = xalloc_print("%s in place", option_of(reading->kind));
 	struct buf content = {0};
-	struct stat about;
 
-	if (strncmp(entry, pem_start, sizeof(pem_start) - 1) == 0) {
-		_cleanup_free_ char *name = xalloc_print("%s in place", loading->option);
-
-		buf_append(&content, entry, strlen(entry));
-		add_source(ret, name, &content);
-	} else if (stat(entry, &about) == 0 && S_ISDIR(about.st_mode)) {
-		add_directory(loading, entry, ret);
-	} else {
-		add_file(loading, entry, ret);
-	}
+	buf_append(&content, text, strlen(text));
+	material_files_add(reading->files, reading->kind, name, &content, false);
 }
 
-/* The option that names the file, or holds it in place. */
-static const char *option_of(const struct loading *loading, const char *file)
+static void read_entry(struct reading *reading, const char *entry)
 {
-	for (size_t i = 0; i < loading->lists->count; i++) {
-		if (strcmp(loading->lists->names[i], file) == 0)
-			return "trust.crl";
+	struct stat about;
+
+	if (strncmp(entry, pem_start, sizeof(pem_start) - 1) == 0)
+		read_in_place(reading, entry);
+	else if (stat(entry, &about) == 0 && S_ISDIR(about.st_mode))
+		read_directory(reading, entry);
+	else
+		read_file(reading, entry);
+}
+
+static void read_entries(struct reading *reading, enum material_kind kind,
+			 const struct config_strings *entries)
+{
+	reading->kind = kind;
+	for (size_t i = 0; i < entries->count; i++)
+		read_entry(reading, entries->items[i]);
+}
+
+static void read_certificate(struct reading *reading)
+{
+	const struct config_identity *identity = &reading->config->identity;
+
+	reading->kind = MATERIAL_CERTIFICATE;
+	if (identity->certificate_is_pem)
+		read_in_place(reading, identity->certificate);
+	else if (strchr(identity->certificate, ':') && identity->certificate[0] != '/')
+		fail_reading(reading, identity->certificate,
+			     "reading a certificate from a URI is not built yet; name a file, or "
+			     "write it in place");
+	else
+		read_file(reading, identity->certificate);
+}
+
+void material_read(const struct config *config, struct config_problems *problems,
+		   struct material_files *ret)
+{
+	struct reading reading = {.config = config, .problems = problems, .files = ret};
+
+	*ret = (struct material_files){0};
+	read_certificate(&reading);
+	read_entries(&reading, MATERIAL_CRL, &config->trust.crl);
+	read_entries(&reading, MATERIAL_CA, &config->trust.ca);
+}
+
+/* ---- making: trust ---- */
+
+struct loading {
+	const struct config *config;
+	const struct material_files *files;
+	struct config_problems *problems, *warnings;
+};
+
+/* The option that names the file, or holds it in place. */
+static const char *find_option(const struct loading *loading, const char *file)
+{
+	for (size_t i = 0; i < loading->files->count; i++) {
+		const struct material_file *item = &loading->files->items[i];
+
+		if (item->kind == MATERIAL_CRL && strcmp(item->name, file) == 0)
+			return option_of(MATERIAL_CRL);
 	}
-	return "trust.ca";
+	return option_of(MATERIAL_CA);
 }
 
 static void on_problem(const char *file, const char *text, void *user)
@@ -195,7 +299,7 @@ static void on_problem(const char *file, const char *text, void *user)
 	struct loading *loading = user;
 
 	config_problem(loading->problems, loading->config->path,
-		       config_line(loading->config, option_of(loading, file)), "%s: %s", file,
+		       config_line(loading->config, find_option(loading, file)), "%s: %s", file,
 		       text);
 }
 
@@ -204,7 +308,7 @@ static void on_warning(const char *file, const char *text, void *user)
 	struct loading *loading = user;
 
 	config_problem(loading->warnings, loading->config->path,
-		       config_line(loading->config, option_of(loading, file)), "%s: %s", file,
+		       config_line(loading->config, find_option(loading, file)), "%s: %s", file,
 		       text);
 }
 
@@ -223,34 +327,51 @@ static enum trust_crl_policy policy_of(const struct config_trust *trust)
 	return TRUST_CRL_STRICT;
 }
 
-static struct trust *load_trust(struct loading *loading)
+static bool is_read(const struct material_files *files, enum material_kind kind)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		if (files->items[i].kind == kind && files->items[i].unread)
+			return false;
+	}
+	return true;
+}
+
+/* Borrowed from files. The caller frees the array. */
+static struct trust_source *list_sources(const struct material_files *files,
+					 enum material_kind kind, size_t *ret_count)
+{
+	struct trust_source *sources = xnew_array(struct trust_source, files->count);
+	size_t count = 0;
+
+	for (size_t i = 0; i < files->count; i++) {
+		const struct material_file *file = &files->items[i];
+
+		if (file->kind == kind)
+			sources[count++] = (struct trust_source){file->name, file->content.data,
+								 file->content.len};
+	}
+	*ret_count = count;
+	return sources;
+}
+
+static struct trust *make_trust(struct loading *loading)
 {
 	const struct config_trust *config = &loading->config->trust;
-	struct sources cas = {0}, crls = {0};
-	size_t before = loading->problems->count;
 	struct trust_options options = {
 		.crl_policy = policy_of(config),
 		.crl_grace_s = config->crl_grace_s,
 		.generation = 1,
 	};
-	struct trust *trust = NULL;
+	_cleanup_free_ struct trust_source *cas =
+		list_sources(loading->files, MATERIAL_CA, &options.ca_count);
+	_cleanup_free_ struct trust_source *crls =
+		list_sources(loading->files, MATERIAL_CRL, &options.crl_count);
 
-	loading->option = "trust.crl";
-	for (size_t i = 0; i < config->crl.count; i++)
-		add_entry(loading, config->crl.items[i], &crls);
-	loading->option = "trust.ca";
-	for (size_t i = 0; i < config->ca.count; i++)
-		add_entry(loading, config->ca.items[i], &cas);
-	options.cas = cas.items;
-	options.ca_count = cas.count;
-	options.crls = crls.items;
-	options.crl_count = crls.count;
-	loading->lists = &crls;
-	if (loading->problems->count == before)
-		trust = trust_new(&options, on_problem, on_warning, loading);
-	sources_done(&cas);
-	sources_done(&crls);
-	return trust;
+	options.cas = cas;
+	options.crls = crls;
+	if (!is_read(loading->files, MATERIAL_CA) || !is_read(loading->files, MATERIAL_CRL))
+		return NULL;
+	return trust_new(&options, on_problem, on_warning, loading);
 }
 
 /* ---- our certificate ---- */
@@ -262,29 +383,42 @@ static void certificate_problem(struct loading *loading, const char *text)
 		       "identity.certificate: %s", text);
 }
 
+/* A block that says it is encrypted: OpenSSL would ask for its passphrase on the terminal. */
+static int have_no_passphrase(char *room, int size, int writing, void *unused)
+{
+	(void)room;
+	(void)size;
+	(void)writing;
+	(void)unused;
+	return -1;
+}
+
 static int read_certificates(struct loading *loading, const struct buf *content,
 			     struct material *ret)
 {
 	BIO *bio = BIO_new_mem_buf(content->data, (int)content->len);
 	X509 *cert;
+	bool at_end;
 
-	ret->leaf = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	ret->leaf = PEM_read_bio_X509(bio, NULL, have_no_passphrase, NULL);
 	ret->chain = sk_X509_new_null();
 	while (ret->leaf && sk_X509_num(ret->chain) < CHAIN_MAX &&
-	       (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+	       (cert = PEM_read_bio_X509(bio, NULL, have_no_passphrase, NULL)))
 		sk_X509_push(ret->chain, cert);
 	BIO_free(bio);
+	at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	/* A reload makes it beside live connections: SSL_get_error must not see what failed here. */
+	ERR_clear_error();
 	if (!ret->leaf) {
 		certificate_problem(loading,
 				    "no certificate in PEM form is in it, or it is cut off; write "
 				    "the leaf first, then its intermediates");
 		return -EINVAL;
 	}
-	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
+	if (!at_end) {
 		certificate_problem(loading, "a certificate behind the leaf is cut off or damaged");
 		return -EINVAL;
 	}
-	ERR_clear_error();
 	return 0;
 }
 
@@ -305,49 +439,57 @@ static void warn_of_expiry(struct loading *loading, X509 *leaf)
 			       at < clock_wall() ? "expired" : "expires", clock_print(at, text));
 }
 
-static int load_certificate(struct loading *loading, struct material *ret)
+static int make_certificate(struct loading *loading, struct material *ret)
 {
-	const struct config_identity *identity = &loading->config->identity;
-	struct buf content = {0};
-	char error[512];
+	for (size_t i = 0; i < loading->files->count; i++) {
+		const struct material_file *file = &loading->files->items[i];
+
+		if (file->kind != MATERIAL_CERTIFICATE || file->unread)
+			continue;
+		if (read_certificates(loading, &file->content, ret) < 0)
+			return -EINVAL;
+		warn_of_expiry(loading, ret->leaf);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int material_make(const struct config *config, const struct material_files *files,
+		  struct config_problems *problems, struct config_problems *warnings,
+		  struct material *ret)
+{
+	struct loading loading = {config, files, problems, warnings};
+	size_t before = problems->count;
 	int r;
 
-	if (strchr(identity->certificate, ':') && identity->certificate[0] != '/' &&
-	    !identity->certificate_is_pem) {
-		certificate_problem(loading, "reading a certificate from a URI is not built yet; "
-					     "name a file, or write it in place");
-		return -EINVAL;
-	}
-	if (identity->certificate_is_pem) {
-		buf_append(&content, identity->certificate, strlen(identity->certificate));
-	} else if (material_read_file(identity->certificate, CERTIFICATE_FILE_MAX, &content, error,
-				      sizeof(error)) < 0) {
-		certificate_problem(loading, error);
-		return -EINVAL;
-	}
-	r = read_certificates(loading, &content, ret);
-	buf_done(&content);
-	if (r == 0)
-		warn_of_expiry(loading, ret->leaf);
-	return r;
+	*ret = (struct material){0};
+	r = make_certificate(&loading, ret);
+	ret->trust = make_trust(&loading);
+	if (r == 0 && problems->count == before && ret->trust)
+		return 0;
+	if (problems->count == before && is_read(files, MATERIAL_CA) &&
+	    is_read(files, MATERIAL_CRL) && !ret->trust)
+		config_problem(problems, config->path, config_line(config, "trust.ca"),
+			       "trust.ca: nobody can be verified by it");
+	material_done(ret);
+	return -EINVAL;
 }
 
 int material_load(const struct config *config, struct config_problems *problems,
 		  struct config_problems *warnings, struct material *ret)
 {
-	struct loading loading = {.config = config, .problems = problems, .warnings = warnings};
+	struct material_files files;
 	size_t before = problems->count;
+	int r;
 
-	*ret = (struct material){0};
-	load_certificate(&loading, ret);
-	ret->trust = load_trust(&loading);
-	if (problems->count == before && ret->trust)
-		return 0;
-	if (problems->count == before)
-		config_problem(problems, config->path, config_line(config, "trust.ca"),
-			       "trust.ca: nobody can be verified by it");
-	material_done(ret);
-	return -EINVAL;
+	material_read(config, problems, &files);
+	r = material_make(config, &files, problems, warnings, ret);
+	material_files_done(&files);
+	if (r == 0 && problems->count > before) {
+		material_done(ret);
+		r = -EINVAL;
+	}
+	return r;
 }
 
 void material_done(struct material *material)

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "pki/crl.h"
 #include "pki/identity.h"
@@ -196,6 +197,18 @@ static bool knows_crl(const struct trust *trust, X509_CRL *crl)
 	return false;
 }
 
+/* The first look-up sorts the entries, under a lock; now no thread waits for it. X509_CRL_sort would
+ * also have the list encoded anew, in that order, which is not what was signed. */
+static void sort_entries(X509_CRL *crl)
+{
+	X509_REVOKED *entry;
+	ASN1_INTEGER *any = ASN1_INTEGER_new();
+
+	if (any)
+		X509_CRL_get0_by_serial(crl, &entry, any);
+	ASN1_INTEGER_free(any);
+}
+
 static void add_crl(struct loader *loader, const char *file, X509_CRL *crl)
 {
 	struct trust *trust = loader->trust;
@@ -206,8 +219,7 @@ static void add_crl(struct loader *loader, const char *file, X509_CRL *crl)
 		report_problem(loader, file, "more than %d revocation lists", TRUST_CRL_MAX);
 		return;
 	}
-	/* The first look-up would sort the entries, under a lock; now no thread waits for it. */
-	X509_CRL_sort(crl);
+	sort_entries(crl);
 	X509_CRL_up_ref(crl);
 	trust->crls = xalloc_grow(trust->crls, trust->crl_count + 1, sizeof(*trust->crls));
 	trust->crls[trust->crl_count++] = (struct trust_crl){
@@ -260,6 +272,18 @@ static size_t count_blocks(const struct trust_source *source)
 	return count;
 }
 
+/* The label is the file's to choose. */
+static void refuse_label(struct loader *loader, const char *file, const char *label,
+			 const char *what)
+{
+	enum { SHOWN_MAX = 40 };
+	char text[4 * SHOWN_MAX + 1];
+	size_t len = strlen(label);
+
+	log_escape(label, len < SHOWN_MAX ? len : SHOWN_MAX, text, sizeof(text));
+	report_problem(loader, file, "a block \"%s\" where a %s belongs", text, what);
+}
+
 static bool is_kind(const char *block, load_fn load)
 {
 	if (load == load_crl)
@@ -287,8 +311,7 @@ static void load_pem(struct loader *loader, const struct trust_source *source, l
 		if (is_kind(name, load))
 			load(loader, source->file, der, (size_t)len);
 		else
-			report_problem(loader, source->file, "a block \"%.40s\" where a %s belongs",
-				       name, what);
+			refuse_label(loader, source->file, name, what);
 		OPENSSL_clear_free(der, (size_t)len);
 		OPENSSL_free(name);
 		OPENSSL_free(header);

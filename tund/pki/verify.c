@@ -11,6 +11,7 @@
 #include "base/addr.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/xalloc.h"
 #include "pki/crl.h"
 
 enum {
@@ -316,6 +317,17 @@ static void check_identity(struct inquiry *inquiry, X509 *leaf, X509 *root)
 		note(inquiry, reason, leaf, "names nobody: %s", text);
 }
 
+/* So that it can be told later who depends on which authority. */
+static void note_authorities(struct identity_cert *cert, STACK_OF(X509) * chain)
+{
+	size_t count = (size_t)sk_X509_num(chain) - 1;
+
+	cert->authorities = xalloc_zero(count + 1, sizeof(*cert->authorities));
+	cert->authority_count = count;
+	for (size_t i = 0; i < count; i++)
+		identity_spki_hash(sk_X509_value(chain, (int)i + 1), cert->authorities[i]);
+}
+
 /* chain: the leaf first, an anchor last. */
 static void check_chain(struct inquiry *inquiry, STACK_OF(X509) * chain)
 {
@@ -341,8 +353,11 @@ static void check_chain(struct inquiry *inquiry, STACK_OF(X509) * chain)
 	check_leaf_purpose(inquiry, leaf);
 	check_name(inquiry, leaf);
 	check_identity(inquiry, leaf, sk_X509_value(chain, root));
-	if (inquiry->verdict->cert)
-		inquiry->verdict->cert->expires_at = expires_at;
+	inquiry->verdict->chain = X509_chain_up_ref(chain);
+	if (!inquiry->verdict->cert)
+		return;
+	inquiry->verdict->cert->expires_at = expires_at;
+	note_authorities(inquiry->verdict->cert, chain);
 }
 
 /* Whether there is a chain up to an anchor, whatever else is wrong with it. */
@@ -418,6 +433,7 @@ struct verdict verify_ask(const struct verify_question *question)
 void verify_done(struct verdict *verdict)
 {
 	identity_cert_unref(take(verdict->cert));
+	sk_X509_pop_free(take(verdict->chain), X509_free);
 }
 
 /* OpenSSL makes an alert of an X509_V_ERR_*; what its table does not hold becomes

@@ -55,8 +55,9 @@ struct verdict {
 	enum reason reason; /* REASON_NONE: yes */
 	char text[512];	    /* for the operator: which certificate, which check, what was found */
 	struct identity_cert
-		*cert; /* owned; NULL when refused before the certificate could be read.
+		*cert;		/* owned; NULL when refused before the certificate could be read.
 			* Present, as far as it could be read, for many refusals too. */
+	STACK_OF(X509) * chain; /* owned; the leaf first, the root last; NULL: there is none */
 };
 
 /* The verdict; the caller calls verify_done on it. */

@@ -235,7 +235,7 @@ static void occupy_place(struct lease_pool *pool, struct place *place)
 		range->used++;
 }
 
-/* What the configuration fixes it also remembers. */
+/* What the configuration fixes, or keeps from others, it also remembers. */
 static void vacate_place(struct lease_pool *pool, struct place *place, int64_t now_s)
 {
 	const struct place *first = pool->waiting[family_index(place->addr.family)];
@@ -249,7 +249,7 @@ static void vacate_place(struct lease_pool *pool, struct place *place, int64_t n
 		place->released_at_s = first->prev->released_at_s;
 	place->in_use = false;
 	add_waiting(pool, place);
-	if (place->is_fixed)
+	if (place->is_fixed || !is_for_all(pool, &place->addr))
 		forget_place(pool, place);
 }
 
@@ -275,6 +275,17 @@ static struct holder *get_holder(struct lease_pool *pool, const char *key)
 
 /* ---- the pool ---- */
 
+static void forget_reserved(struct lease_pool *pool, unsigned index)
+{
+	struct place *place, *next;
+
+	DL_FOREACH_SAFE(pool->waiting[index], place, next)
+	{
+		if (!is_for_all(pool, &place->addr))
+			forget_place(pool, place);
+	}
+}
+
 struct lease_pool *lease_pool_new(const struct prefix_list *pools,
 				  const struct prefix_list *reserved)
 {
@@ -284,13 +295,25 @@ struct lease_pool *lease_pool_new(const struct prefix_list *pools,
 	pool->range_count = pools->count;
 	for (size_t i = 0; i < pools->count; i++)
 		pool->ranges[i] = make_range(&pools->items[i]);
+	lease_pool_reserve(pool, reserved);
+	return pool;
+}
+
+void lease_pool_reserve(struct lease_pool *pool, const struct prefix_list *reserved)
+{
+	prefix_map_free(pool->reserved_map);
+	prefix_list_done(&pool->reserved);
 	pool->reserved_map = prefix_map_new();
 	for (size_t i = 0; i < reserved->count; i++)
 		prefix_list_add(&pool->reserved, &reserved->items[i]);
 	for (size_t i = 0; i < reserved->count; i++)
 		prefix_map_set(pool->reserved_map, &pool->reserved.items[i],
 			       &pool->reserved.items[i]);
-	return pool;
+	/* What was reserved may be fresh now, and what is now nobody waits for any more. */
+	for (size_t i = 0; i < pool->range_count; i++)
+		pool->ranges[i].is_exhausted = false;
+	for (unsigned i = 0; i < FAMILIES; i++)
+		forget_reserved(pool, i);
 }
 
 void lease_pool_free(struct lease_pool *pool)
@@ -496,9 +519,28 @@ static struct lease *hand_out(struct holder *holder)
 	return lease;
 }
 
-int lease_take(struct lease_pool *pool, const char *key, bool want4, bool want6, struct lease **ret)
+static int check_fixed(const struct lease_pool *pool, const struct addr *addr)
 {
-	bool wanted[FAMILIES] = {want4 && has_family(pool, 4), want6 && has_family(pool, 6)};
+	const struct place *place = find_place(pool, addr);
+
+	return (place && place->in_use) || is_own(pool, addr) ? -EADDRINUSE : 0;
+}
+
+static int pick(struct lease_pool *pool, const struct holder *holder, unsigned index,
+		const struct addr *fixed, struct addr *ret)
+{
+	if (!fixed)
+		return pick_address(pool, holder, index, ret);
+	*ret = *fixed;
+	return check_fixed(pool, fixed);
+}
+
+int lease_take_fixed(struct lease_pool *pool, const char *key, const struct addr *fixed4,
+		     const struct addr *fixed6, bool want4, bool want6, struct lease **ret)
+{
+	const struct addr *fixed[FAMILIES] = {fixed4, fixed6};
+	bool wanted[FAMILIES] = {want4 && (fixed4 || has_family(pool, 4)),
+				 want6 && (fixed6 || has_family(pool, 6))};
 	struct holder *holder = find_holder(pool, key);
 	struct addr picked[FAMILIES];
 
@@ -509,7 +551,7 @@ int lease_take(struct lease_pool *pool, const char *key, bool want4, bool want6,
 	if (!wanted[V4] && !wanted[V6])
 		return -EAFNOSUPPORT;
 	for (unsigned i = 0; i < FAMILIES; i++) {
-		int r = wanted[i] ? pick_address(pool, holder, i, &picked[i]) : 0;
+		int r = wanted[i] ? pick(pool, holder, i, fixed[i], &picked[i]) : 0;
 
 		if (r < 0)
 			return r;
@@ -518,46 +560,15 @@ int lease_take(struct lease_pool *pool, const char *key, bool want4, bool want6,
 	holder->is_out = true;
 	for (unsigned i = 0; i < FAMILIES; i++) {
 		if (wanted[i])
-			give_address(pool, holder, &picked[i]);
+			give_address(pool, holder, &picked[i])->is_fixed = fixed[i] != NULL;
 	}
 	*ret = hand_out(holder);
 	return 0;
 }
 
-static int check_fixed(const struct lease_pool *pool, const struct addr *addr)
+int lease_take(struct lease_pool *pool, const char *key, bool want4, bool want6, struct lease **ret)
 {
-	const struct place *place = find_place(pool, addr);
-
-	return (place && place->in_use) || is_own(pool, addr) ? -EADDRINUSE : 0;
-}
-
-int lease_take_fixed(struct lease_pool *pool, const char *key, const struct addr *v4,
-		     const struct addr *v6, struct lease **ret)
-{
-	const struct addr *fixed[FAMILIES] = {v4 && v4->family == 4 ? v4 : NULL,
-					      v6 && v6->family == 6 ? v6 : NULL};
-	struct holder *holder = find_holder(pool, key);
-
-	if (strlen(key) >= LEASE_KEY_MAX)
-		return -ENAMETOOLONG;
-	if (holder && holder->is_out)
-		return -EEXIST;
-	if (!fixed[V4] && !fixed[V6])
-		return -EAFNOSUPPORT;
-	for (unsigned i = 0; i < FAMILIES; i++) {
-		int r = fixed[i] ? check_fixed(pool, fixed[i]) : 0;
-
-		if (r < 0)
-			return r;
-	}
-	holder = get_holder(pool, key);
-	holder->is_out = true;
-	for (unsigned i = 0; i < FAMILIES; i++) {
-		if (fixed[i])
-			give_address(pool, holder, fixed[i])->is_fixed = true;
-	}
-	*ret = hand_out(holder);
-	return 0;
+	return lease_take_fixed(pool, key, NULL, NULL, want4, want6, ret);
 }
 
 void lease_release(struct lease_pool *pool, struct lease *lease, int64_t now_s)

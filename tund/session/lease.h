@@ -25,6 +25,8 @@ struct lease {
 struct lease_pool *lease_pool_new(const struct prefix_list *pools,
 				  const struct prefix_list *reserved);
 void lease_pool_free(struct lease_pool *pool);
+/* In place of what was reserved before. Who holds one of them keeps it. */
+void lease_pool_reserve(struct lease_pool *pool, const struct prefix_list *reserved);
 /* The gateway's own address in the pool of that family, with the pool's length; false: no such
  * pool. */
 bool lease_pool_own(const struct lease_pool *pool, unsigned family, struct prefix *ret);
@@ -39,9 +41,10 @@ void lease_remember(struct lease_pool *pool, const char *key, const struct addr 
  * belongs to the pool until released. */
 int lease_take(struct lease_pool *pool, const char *key, bool want4, bool want6,
 	       struct lease **ret);
-/* Fixed addresses, whether in a pool or not. -EADDRINUSE when another lease holds one. */
-int lease_take_fixed(struct lease_pool *pool, const char *key, const struct addr *v4,
-		     const struct addr *v6, struct lease **ret);
+/* As above, but of a family with a fixed address (NULL: none) that one, whether in a pool or not.
+ * -EADDRINUSE when another lease holds it. */
+int lease_take_fixed(struct lease_pool *pool, const char *key, const struct addr *fixed4,
+		     const struct addr *fixed6, bool want4, bool want6, struct lease **ret);
 void lease_release(struct lease_pool *pool, struct lease *lease, int64_t now_s);
 unsigned lease_pool_used(const struct lease_pool *pool, unsigned family);
 uint64_t lease_pool_size(const struct lease_pool *pool, unsigned family);

@@ -42,7 +42,7 @@ struct session {
 	uint64_t flow; /* the current one, 0: none */
 	const struct config_access **blocks;
 	size_t block_count;
-	bool is_site;
+	const struct config_access *site; /* of the blocks: it is a link of that site; or NULL */
 	struct endpoint peer;
 	char agent[SESSION_TEXT + 32], tls_version[16], cipher[48], group[32], data_cipher[64];
 	char handshake_id[SESSION_ID_TEXT];

@@ -11,6 +11,7 @@
 #include <sqlite3.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/xalloc.h"
 
 enum {
@@ -154,6 +155,11 @@ static int result_errno(sqlite3 *handle, int result)
 	}
 }
 
+static void keep_trouble(struct store_db *db, const char *text)
+{
+	log_escape(text, strlen(text), db->trouble, sizeof(db->trouble));
+}
+
 /* Keeps the text, returns the number. Where the system had a word, it says more than SQLite's. */
 static int fail(struct store_db *db, int result)
 {
@@ -161,8 +167,11 @@ static int fail(struct store_db *db, int result)
 	bool is_io = (result & 0xff) == SQLITE_IOERR || (result & 0xff) == SQLITE_FULL ||
 		     (result & 0xff) == SQLITE_CANTOPEN;
 
-	snprintf(db->trouble, sizeof(db->trouble), "%s",
-		 is_io ? strerror(-error) : sqlite3_errmsg(db->handle));
+	/* SQLite quotes what stands in a damaged file. */
+	if (is_io)
+		snprintf(db->trouble, sizeof(db->trouble), "%s", strerror(-error));
+	else
+		keep_trouble(db, sqlite3_errmsg(db->handle));
 	return error;
 }
 
@@ -394,6 +403,65 @@ static int make_schema(struct store_db *db)
 	return r < 0 ? r : run_script(db, marks);
 }
 
+/* What the tables and indexes of a database are, as one text; NULL when that cannot be read. */
+static char *print_schema(sqlite3 *handle)
+{
+	static const char query[] = "SELECT group_concat(sql, ';') FROM"
+				    " (SELECT sql FROM sqlite_schema ORDER BY name, sql)";
+	sqlite3_stmt *statement = NULL;
+	char *text = NULL;
+
+	if (sqlite3_prepare_v2(handle, query, -1, &statement, NULL) == SQLITE_OK &&
+	    sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_text(statement, 0))
+		text = xalloc_string((const char *)sqlite3_column_text(statement, 0));
+	sqlite3_finalize(statement);
+	return text;
+}
+
+/* Whether the tables are those that we make, which an empty database in memory knows. */
+static bool has_our_schema(struct store_db *db)
+{
+	_cleanup_free_ char *have = print_schema(db->handle);
+	_cleanup_free_ char *want = NULL;
+	sqlite3 *model = NULL;
+
+	if (sqlite3_open(":memory:", &model) == SQLITE_OK &&
+	    sqlite3_exec(model, schema, NULL, NULL, NULL) == SQLITE_OK)
+		want = print_schema(model);
+	sqlite3_close(model);
+	return have && want && strcmp(have, want) == 0;
+}
+
+/* What is damaged may take a denial and not find it again: tables that are not ours, pages and
+ * indexes that contradict each other. */
+static int check_whole(struct store_db *db)
+{
+	static const char heading[] = "*** in database main ***\n";
+	sqlite3_stmt *statement = NULL;
+	const char *said = NULL;
+	int r = 0;
+
+	if (!has_our_schema(db)) {
+		snprintf(db->trouble, sizeof(db->trouble), "its tables are not as tund makes them");
+		return -EBADMSG;
+	}
+	if (sqlite3_prepare_v2(db->handle, "PRAGMA integrity_check(1)", -1, &statement, NULL) ==
+		    SQLITE_OK &&
+	    sqlite3_step(statement) == SQLITE_ROW)
+		said = (const char *)sqlite3_column_text(statement, 0);
+	if (!said || strcmp(said, "ok") != 0) {
+		_cleanup_free_ char *text = NULL;
+
+		if (said && strncmp(said, heading, strlen(heading)) == 0)
+			said += strlen(heading);
+		text = xalloc_print("damaged: %s", said ? said : sqlite3_errmsg(db->handle));
+		keep_trouble(db, text);
+		r = -EBADMSG;
+	}
+	sqlite3_finalize(statement);
+	return r;
+}
+
 /* A schema of another version is neither read nor converted: that comes with the second version.
  * A new database is empty; anything else must say that it is ours. */
 static int check_schema(struct store_db *db)
@@ -419,7 +487,7 @@ static int check_schema(struct store_db *db)
 			 SCHEMA_VERSION);
 		return -EOPNOTSUPP;
 	}
-	return 0;
+	return check_whole(db);
 }
 
 /* All or nothing, and nobody else in between. */

@@ -31,7 +31,7 @@ enum step_kind { STEP_LINK, STEP_ADDRESS, STEP_ROUTE };
 
 struct state {
 	unsigned value; /* of the attribute; for an address or a route whether it is there */
-	struct addr source;
+	struct netlink_op_way way;
 };
 
 struct step {
@@ -139,9 +139,19 @@ static void list_routes(const struct netlink_plan *plan, struct prefix_list *ret
 	}
 }
 
-static struct addr source_of(const struct netlink_plan *plan, const struct prefix *route)
+static struct netlink_op_way way_of(const struct netlink_plan *plan, const struct prefix *route)
 {
-	return route->addr.family == 4 ? plan->source4 : plan->source6;
+	return (struct netlink_op_way){
+		.source = route->addr.family == 4 ? plan->source4 : plan->source6,
+		.metric = plan->metric,
+	};
+}
+
+/* Whether the plan sets this route as the other one does, but perhaps for its source. */
+static bool keeps_route(const struct change *change, const struct prefix_list *routes,
+			const struct prefix *route)
+{
+	return change->old->metric == change->new->metric &&has_prefix(routes, route);
 }
 
 struct claims {
@@ -181,6 +191,11 @@ static void look_at_address(const struct netlink_op_seen *seen, void *arg)
 	}
 }
 
+static bool is_way(unsigned metric)
+{
+	return metric == NETLINK_METRIC_SITE || metric == NETLINK_METRIC_PUSHED;
+}
+
 /* What is no plain route (a blackhole of higher metric behind the tunnel's) may well be meant. */
 static void look_at_route(const struct netlink_op_seen *seen, void *arg)
 {
@@ -192,6 +207,9 @@ static void look_at_route(const struct netlink_op_seen *seen, void *arg)
 		return;
 	if (seen->index == change->link.index &&
 	    (seen->from_kernel || has_prefix(&change->old_routes, wanted)))
+		return;
+	if (seen->metric != change->new->metric && is_way(seen->metric) &&
+	    is_way(change->new->metric))
 		return;
 	refuse_claim(claims, "route", wanted, seen->index,
 		     "remove it there, or leave it out of the tunnel's routes");
@@ -260,7 +278,7 @@ static int set_state(const struct change *change, const struct step *step, const
 	if (step->kind == STEP_ADDRESS)
 		return netlink_op_address(change->netlink, index, &step->prefix, mode);
 	return netlink_op_route(change->netlink, index, &step->prefix,
-				to->value ? &to->source : &from->source, mode);
+				to->value ? &to->way : &from->way, mode);
 }
 
 static const char *find_remedy(const struct step *step, int r)
@@ -275,7 +293,7 @@ static const char *find_remedy(const struct step *step, int r)
 		return "; IPv6 is switched off on it: set its disable_ipv6 to 0, or leave IPv6 out";
 	if ((r == -EOPNOTSUPP || r == -EAFNOSUPPORT) && is_six)
 		return "; this kernel runs without IPv6: leave IPv6 out";
-	if (r == -EINVAL && step->kind == STEP_ROUTE && step->after.source.family)
+	if (r == -EINVAL && step->kind == STEP_ROUTE && step->after.way.source.family)
 		return "; its source must be an address of this host";
 	return "";
 }
@@ -416,13 +434,13 @@ static int add_routes(struct change *change)
 	for (size_t i = 0; r == 0 && i < change->new_routes.count; i++) {
 		const struct prefix *route = &change->new_routes.items[i];
 		struct step step = {.kind = STEP_ROUTE, .prefix = *route};
-		bool is_new = !has_prefix(&change->old_routes, route);
+		bool is_new = !keeps_route(change, &change->old_routes, route);
 
 		step.before.value = !is_new;
-		step.before.source = source_of(change->old, route);
+		step.before.way = way_of(change->old, route);
 		step.after.value = 1;
-		step.after.source = source_of(change->new, route);
-		if (!is_new && addr_equal(&step.before.source, &step.after.source))
+		step.after.way = way_of(change->new, route);
+		if (!is_new && addr_equal(&step.before.way.source, &step.after.way.source))
 			continue;
 		r = do_step(change, &step);
 		/* An address that is about to go still brings it; it is added at the end. */
@@ -440,9 +458,9 @@ static int remove_routes(struct change *change)
 		const struct prefix *route = &change->old_routes.items[i];
 		struct step step = {.kind = STEP_ROUTE, .prefix = *route, .before.value = 1};
 
-		if (has_prefix(&change->new_routes, route))
+		if (keeps_route(change, &change->new_routes, route))
 			continue;
-		step.before.source = source_of(change->old, route);
+		step.before.way = way_of(change->old, route);
 		r = do_step(change, &step);
 		if (is_gone_already(r))
 			r = 0;
@@ -479,8 +497,8 @@ static int fill_gaps(struct change *change)
 		const struct prefix *route = &change->new_routes.items[i];
 		struct step step = {.kind = STEP_ROUTE, .prefix = *route, .after.value = 1};
 
-		step.after.source = source_of(change->new, route);
-		step.before.source = step.after.source;
+		step.after.way = way_of(change->new, route);
+		step.before.way = step.after.way;
 		step.before.value = change->removed_address6 && route->addr.family == 6;
 		r = do_step(change, &step);
 		if (r == -EEXIST)

@@ -15,6 +15,8 @@
 
 #include "base/cleanup.h"
 
+enum { DEFAULT_METRIC6 = 1024 }; /* the kernel's IP6_RT_PRIO_USER */
+
 static void cleanup_addr(struct nl_addr **addr)
 {
 	nl_addr_put(*addr);
@@ -184,8 +186,9 @@ int netlink_op_address(struct netlink *netlink, int index, const struct prefix *
 /* The protocol keeps it apart from the routes that addresses bring (RTPROT_KERNEL), also when it is
  * removed. */
 static struct rtnl_route *new_route(int index, const struct prefix *prefix,
-				    const struct addr *source)
+				    const struct netlink_op_way *way)
 {
+	const struct addr *source = &way->source;
 	_cleanup_(cleanup_rtnl_route) struct rtnl_route *route = rtnl_route_alloc();
 	_cleanup_(cleanup_addr) struct nl_addr *dst = new_nl_addr(prefix);
 	_cleanup_(cleanup_addr) struct nl_addr *from = NULL;
@@ -205,6 +208,9 @@ static struct rtnl_route *new_route(int index, const struct prefix *prefix,
 	rtnl_route_set_protocol(route, RTPROT_STATIC);
 	rtnl_route_set_scope(route, RT_SCOPE_LINK);
 	rtnl_route_set_type(route, RTN_UNICAST);
+	/* Without one a removal takes the first of any metric. */
+	if (way->metric || prefix->addr.family == 6)
+		rtnl_route_set_priority(route, way->metric ? way->metric : DEFAULT_METRIC6);
 	rtnl_route_set_dst(route, dst);
 	if (from)
 		rtnl_route_set_pref_src(route, from);
@@ -214,9 +220,9 @@ static struct rtnl_route *new_route(int index, const struct prefix *prefix,
 }
 
 int netlink_op_route(struct netlink *netlink, int index, const struct prefix *prefix,
-		     const struct addr *source, enum netlink_op_mode mode)
+		     const struct netlink_op_way *way, enum netlink_op_mode mode)
 {
-	_cleanup_(cleanup_rtnl_route) struct rtnl_route *route = new_route(index, prefix, source);
+	_cleanup_(cleanup_rtnl_route) struct rtnl_route *route = new_route(index, prefix, way);
 	int r;
 
 	if (!route)
@@ -279,6 +285,7 @@ static void walk_route(struct nl_object *object, void *arg)
 	    rtnl_route_get_flags(route) & RTM_F_CLONED || rtnl_route_get_nnexthops(route) < 1 ||
 	    !read_nl_addr(rtnl_route_get_dst(route), rtnl_route_get_family(route), &seen.prefix))
 		return;
+	seen.metric = rtnl_route_get_priority(route);
 	seen.index = rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(route, 0));
 	walk->see(&seen, walk->arg);
 }

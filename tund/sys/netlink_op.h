@@ -38,14 +38,20 @@ int netlink_op_set(struct netlink *netlink, int index, enum netlink_op_attribute
 		   unsigned value);
 int netlink_op_address(struct netlink *netlink, int index, const struct prefix *address,
 		       enum netlink_op_mode mode);
-/* Of the main table, scope link; a source of family 0 is none. */
+struct netlink_op_way {
+	struct addr source; /* family 0: none */
+	unsigned metric;    /* 0: the kernel's default */
+};
+
+/* Of the main table, scope link. */
 int netlink_op_route(struct netlink *netlink, int index, const struct prefix *route,
-		     const struct addr *source, enum netlink_op_mode mode);
+		     const struct netlink_op_way *way, enum netlink_op_mode mode);
 
 struct netlink_op_seen {
 	struct prefix prefix; /* an address keeps its host bits */
 	int index;	      /* of its interface */
 	bool from_kernel;     /* a route that an address brought */
+	unsigned metric;      /* of a route */
 };
 
 typedef void (*netlink_op_fn)(const struct netlink_op_seen *seen, void *arg);

@@ -12,6 +12,7 @@ struct question {
 	uint32_t id;
 	parent_link_socket_fn on_socket;
 	parent_link_network_fn on_network;
+	parent_link_reload_fn on_reload;
 	void *user;
 };
 
@@ -19,6 +20,8 @@ struct parent_link {
 	int socket;
 	uint32_t last_id;
 	struct question *questions;
+	parent_link_hangup_fn on_hangup;
+	void *hangup_user;
 };
 
 struct parent_link *parent_link_new(int socket)
@@ -37,6 +40,8 @@ void parent_link_free(struct parent_link *link)
 		struct question *question = link->questions;
 
 		link->questions = question->next;
+		if (question->on_reload)
+			free(question->user);
 		free(question);
 	}
 	free(link);
@@ -46,7 +51,9 @@ static struct question *add_question(struct parent_link *link, void *user)
 {
 	struct question *question = xnew(struct question);
 
-	question->id = ++link->last_id;
+	if (++link->last_id == PARENT_MSG_HANGUP)
+		link->last_id++;
+	question->id = link->last_id;
 	question->user = user;
 	question->next = link->questions;
 	link->questions = question;
@@ -58,7 +65,7 @@ static void send_request(struct parent_link *link, struct parent_msg_request *re
 {
 	struct buf packet = {0};
 
-	request->id = question->id;
+	request->id = question ? question->id : 0;
 	parent_msg_write_request(&packet, request);
 	/* When the parent is gone its end of the socket says so. */
 	child_send(link->socket, packet.data, packet.len, NULL, 0);
@@ -84,6 +91,49 @@ void parent_link_ask_network(struct parent_link *link, const struct parent_msg_n
 
 	question->on_network = done;
 	send_request(link, &request, question);
+}
+
+void parent_link_ask_routes(struct parent_link *link, const struct prefix_list *routes,
+			    parent_link_network_fn done, void *user)
+{
+	struct parent_msg_request request = {.kind = PARENT_MSG_ROUTES, .network.routes = *routes};
+	struct question *question = add_question(link, user);
+
+	question->on_network = done;
+	send_request(link, &request, question);
+}
+
+void parent_link_ask_forwarding(struct parent_link *link, unsigned families,
+				parent_link_network_fn done, void *user)
+{
+	struct parent_msg_request request = {.kind = PARENT_MSG_FORWARDING,
+					     .families = (uint8_t)families};
+	struct question *question = add_question(link, user);
+
+	question->on_network = done;
+	send_request(link, &request, question);
+}
+
+void parent_link_ask_reload(struct parent_link *link, parent_link_reload_fn done, void *user)
+{
+	struct parent_msg_request request = {.kind = PARENT_MSG_RELOAD};
+	struct question *question = add_question(link, user);
+
+	question->on_reload = done;
+	send_request(link, &request, question);
+}
+
+void parent_link_adopt(struct parent_link *link, uint32_t generation)
+{
+	struct parent_msg_request request = {.kind = PARENT_MSG_ADOPT, .generation = generation};
+
+	send_request(link, &request, NULL);
+}
+
+void parent_link_on_hangup(struct parent_link *link, parent_link_hangup_fn fn, void *user)
+{
+	link->on_hangup = fn;
+	link->hangup_user = user;
 }
 
 void parent_link_forget(struct parent_link *link, const void *user)
@@ -124,10 +174,18 @@ bool parent_link_take(struct parent_link *link)
 		return false;
 	if (!parent_msg_read_reply(packet, (size_t)len, &reply))
 		return true;
+	if (reply.id == PARENT_MSG_HANGUP) {
+		if (link->on_hangup)
+			link->on_hangup(link->hangup_user);
+		return true;
+	}
 	question = take_question(link, reply.id);
 	if (question && question->on_socket)
 		question->on_socket(cleanup_take_fd(&fd), -(int)reply.error, question->user);
 	else if (question && question->on_network)
 		question->on_network(-(int)reply.error, reply.text, question->user);
+	else if (question && question->on_reload)
+		question->on_reload(cleanup_take_fd(&fd), -(int)reply.error, reply.text,
+				    question->user);
 	return true;
 }

@@ -192,8 +192,28 @@ static const struct rule named_files[] = {
 	{.name = NULL},
 };
 
+/* No file is opened. But when much memory of a thread becomes free (a peer can bring that about), the
+ * allocator looks into /proc/sys/vm/overcommit_memory before it gives it back, and does without. */
+static const struct rule no_open[] = {
+	{.name = "openat", IS(2, O_RDONLY | O_CLOEXEC), .error = ENOSYS},
+	{.name = NULL},
+};
+
 static const struct rule read_only_open[] = {
 	{.name = "openat", AMONG(2, O_RDONLY, OPEN_MODES)},
+	{.name = NULL},
+};
+
+/* What is read at a reload goes to the engine, and a key that stands in the configuration to the key
+ * holder, as memory that has a descriptor. */
+static const struct rule handed_memory[] = {
+	{.name = "memfd_create"},
+	{.name = NULL},
+};
+
+/* A configuration is parsed again: libconfuse's lexer asks whether its input is a terminal. */
+static const struct rule grammar[] = {
+	{.name = "ioctl", IS(1, TCGETS), .error = ENOSYS},
 	{.name = NULL},
 };
 
@@ -289,17 +309,17 @@ static const struct rule run_directory[] = {
 
 /* clang-format on */
 
-enum { GROUPS_MAX = 12 };
+enum { GROUPS_MAX = 14 };
 
 static const struct rule *const roles[][GROUPS_MAX] = {
 	[SANDBOX_PARENT] = {life, data, loop, connections, sockets, named_files, read_only_open,
-			    self, devices, children, run_directory},
+			    self, devices, children, run_directory, handed_memory, grammar},
 	[SANDBOX_KEYS] = {life, data},
 	[SANDBOX_FETCH] = {life, data, connections, sockets, named_files, read_only_open, self,
 			   modules},
 	[SANDBOX_STORE] = {life, data, loop, connections, threads, tightening, named_files,
-			   database},
-	[SANDBOX_ENGINE] = {life, data, loop, connections, threads, passed_files},
+			   database, grammar},
+	[SANDBOX_ENGINE] = {life, data, loop, connections, threads, passed_files, no_open, grammar},
 };
 
 static int add_rule(scmp_filter_ctx filter, const struct rule *rule)

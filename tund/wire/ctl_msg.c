@@ -77,7 +77,7 @@ json_t *ctl_msg_parse(const char *line, size_t len, char *error, size_t size)
 	return message;
 }
 
-json_t *ctl_msg_parse_reply(const char *line, size_t len, char *error, size_t size)
+json_t *ctl_msg_parse_stream(const char *line, size_t len, bool *ret_last, char *error, size_t size)
 {
 	json_t *message = parse_object(line, len, CTL_MSG_REPLY_MAX, error, size);
 	const json_t *status;
@@ -87,8 +87,19 @@ json_t *ctl_msg_parse_reply(const char *line, size_t len, char *error, size_t si
 	if (!ctl_msg_string(message, "schema"))
 		return refuse(message, error, size, "no \"schema\"");
 	status = json_object_get(message, "exit");
-	if (!json_is_integer(status) || json_integer_value(status) < CTL_EXIT_DONE ||
-	    json_integer_value(status) > CTL_EXIT_NOT_PERMITTED)
+	*ret_last = status != NULL;
+	if (status && (!json_is_integer(status) || json_integer_value(status) < CTL_EXIT_DONE ||
+		       json_integer_value(status) > CTL_EXIT_NOT_PERMITTED))
+		return refuse(message, error, size, "no \"exit\" that means anything");
+	return message;
+}
+
+json_t *ctl_msg_parse_reply(const char *line, size_t len, char *error, size_t size)
+{
+	bool is_last;
+	json_t *message = ctl_msg_parse_stream(line, len, &is_last, error, size);
+
+	if (message && !is_last)
 		return refuse(message, error, size, "no \"exit\"");
 	return message;
 }

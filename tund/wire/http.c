@@ -183,6 +183,15 @@ static enum http_error find_end(const char *text, size_t len, size_t max, size_t
 	return len >= max ? HTTP_TOO_LARGE : HTTP_MORE;
 }
 
+bool http_head_ends(const char *text, size_t len, size_t from)
+{
+	size_t unused;
+
+	from = from > 3 ? from - 3 : 0; /* the empty line may have begun before */
+	return find_end(text + from, len - from, SIZE_MAX, &unused) == HTTP_OK ||
+	       len >= HTTP_ANSWER_HEAD_MAX;
+}
+
 enum http_error http_read_request(const char *text, size_t len, struct http_head *ret,
 				  size_t *ret_len)
 {
@@ -273,14 +282,40 @@ static struct http_text find_pair(struct http_text list, const char *name)
 	return (struct http_text){0};
 }
 
+/* "a=1; Path=/": the pair alone; what follows describes it. */
+static struct http_text first_pair(struct http_text value)
+{
+	const char *semicolon = value.len ? memchr(value.at, ';', value.len) : NULL;
+
+	if (semicolon)
+		value.len = (size_t)(semicolon - value.at);
+	return value;
+}
+
+static struct http_text find_set_cookie(const struct http_head *head, const char *name)
+{
+	struct http_text last = {0};
+
+	for (size_t i = 0; i < head->field_count; i++) {
+		struct http_text found;
+
+		if (!http_text_is_nocase(head->fields[i].name, "set-cookie"))
+			continue;
+		found = find_pair(first_pair(head->fields[i].value), name);
+		if (found.len)
+			last = found;
+	}
+	return last;
+}
+
 struct http_text http_cookie(const struct http_head *head, const char *name)
 {
-	const char *field_name = head->status ? "set-cookie" : "cookie";
-
+	if (head->status)
+		return find_set_cookie(head, name);
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct http_text found = {0};
 
-		if (http_text_is_nocase(head->fields[i].name, field_name))
+		if (http_text_is_nocase(head->fields[i].name, "cookie"))
 			found = find_pair(head->fields[i].value, name);
 		if (found.at)
 			return found;
@@ -363,4 +398,21 @@ enum http_error http_decode_chunks(uint8_t *body, size_t len, size_t *ret_len)
 	}
 	*ret_len = to;
 	return HTTP_OK;
+}
+
+enum http_error http_read_body(const struct http_head *head, uint8_t *body, size_t len, bool ended,
+			       size_t *ret_len)
+{
+	enum http_error error;
+
+	if (head->chunked) {
+		error = http_decode_chunks(body, len, ret_len);
+		return error == HTTP_MORE && len > HTTP_ANSWER_BODY_MAX ? HTTP_TOO_LARGE : error;
+	}
+	*ret_len = head->has_length ? head->content_length : len;
+	if (*ret_len > HTTP_ANSWER_BODY_MAX)
+		return HTTP_TOO_LARGE;
+	if (head->has_length)
+		return len >= head->content_length ? HTTP_OK : HTTP_MORE;
+	return ended ? HTTP_OK : HTTP_MORE;
 }

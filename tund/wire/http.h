@@ -13,6 +13,7 @@ enum {
 	HTTP_BODY_MAX = 8 * 1024,
 	HTTP_FIELDS_MAX = 100,		   /* of a request */
 	HTTP_ANSWER_HEAD_MAX = 128 * 1024, /* a gateway may push many routes */
+	HTTP_ANSWER_BODY_MAX = 32 * 1024,
 	HTTP_ANSWER_FIELDS_MAX = 1200,
 };
 
@@ -50,6 +51,10 @@ enum http_error http_read_request(const char *text, size_t len, struct http_head
 enum http_error http_read_response(const char *text, size_t len, struct http_head *ret,
 				   size_t *ret_len);
 
+/* Whether text holds a whole head, or so much that it never will. from: bytes looked at before, so
+ * that a head in small pieces is not read again for each. */
+bool http_head_ends(const char *text, size_t len, size_t from);
+
 bool http_text_is(struct http_text text, const char *word);	   /* byte for byte */
 bool http_text_is_nocase(struct http_text text, const char *word); /* ASCII case ignored */
 /* First field of that name, in any case; NULL at when absent. */
@@ -58,9 +63,14 @@ struct http_text http_field(const struct http_head *head, const char *name);
 bool http_text_number(struct http_text text, unsigned *ret);
 /* Copies at most size - 1 bytes; false when it does not fit. */
 bool http_text_copy(struct http_text text, char *ret, size_t size);
-/* The value of a cookie in all Cookie (request) or Set-Cookie (response) fields; at NULL when
- * absent. */
+/* The value of a cookie: the first in the Cookie fields of a request; in a response the last
+ * Set-Cookie that gives it a value. at NULL when absent. */
 struct http_text http_cookie(const struct http_head *head, const char *name);
+/* The body of a response, len bytes of it so far: by its length, its chunks (joined in place), or,
+ * without either, up to the connection's end (ended). HTTP_OK with its length; HTTP_MORE;
+ * HTTP_TOO_LARGE beyond HTTP_ANSWER_BODY_MAX; HTTP_MALFORMED. */
+enum http_error http_read_body(const struct http_head *head, uint8_t *body, size_t len, bool ended,
+			       size_t *ret_len);
 /* Body of a chunked response: decodes in place what is complete. HTTP_OK with the length,
  * HTTP_MORE, or an error. */
 enum http_error http_decode_chunks(uint8_t *body, size_t len, size_t *ret_len);

@@ -10,6 +10,10 @@ enum {
 	V6_FRAGMENT = 44,
 	V6_DESTINATION = 60,
 	V6_CHAIN_MAX = 8, /* extension headers; RFC 8200 knows at most seven in one packet */
+	V6_OFFSET = 0xfff8,
+	V6_MORE_FRAGMENTS = 1,
+	ROUTING_TYPE_AT = 2,
+	ROUTING_LEFT_AT = 3,
 
 	V4_MORE_FRAGMENTS = 0x2000,
 	V4_OFFSET = 0x1fff,
@@ -28,11 +32,19 @@ enum {
 	ICMP_TTL = 64,
 };
 
-/* Adds the fragment offset's and flags' meaning to the view. */
-static void note_fragment(struct ip_view *view, bool more, bool later)
+/* at: the offset in bytes. */
+static void note_fragment(struct ip_view *view, bool more, uint16_t at)
 {
-	view->is_fragment |= more || later;
-	view->is_later_fragment |= later;
+	view->is_fragment |= more || at;
+	view->is_later_fragment |= at != 0;
+	view->more_fragments |= more;
+	view->fragment_at = at;
+}
+
+/* RFC 8200 4.4: with no segments left it is read over. Type 0 is not wanted at all (RFC 5095). */
+static bool leads_elsewhere(const uint8_t *routing)
+{
+	return routing[ROUTING_TYPE_AT] == 0 || routing[ROUTING_LEFT_AT] > 0;
 }
 
 static enum ip_error read_v4(const uint8_t *packet, size_t len, struct ip_view *view)
@@ -52,7 +64,7 @@ static enum ip_error read_v4(const uint8_t *packet, size_t len, struct ip_view *
 	view->protocol = packet[9];
 	view->transport = (uint16_t)header_len;
 	fragment = ip_get16(packet + 6);
-	note_fragment(view, fragment & V4_MORE_FRAGMENTS, fragment & V4_OFFSET);
+	note_fragment(view, fragment & V4_MORE_FRAGMENTS, (uint16_t)((fragment & V4_OFFSET) * 8));
 	return IP_OK;
 }
 
@@ -79,7 +91,10 @@ static enum ip_error walk_extensions(const uint8_t *packet, size_t len, struct i
 		if (size > len - at)
 			return IP_ERROR_HEADER;
 		if (next == V6_FRAGMENT)
-			note_fragment(view, packet[at + 3] & 1, ip_get16(packet + at + 2) & 0xfff8);
+			note_fragment(view, packet[at + 3] & V6_MORE_FRAGMENTS,
+				      ip_get16(packet + at + 2) & V6_OFFSET);
+		if (next == V6_ROUTING)
+			view->is_routed |= leads_elsewhere(packet + at);
 		next = packet[at];
 		at += size;
 	}

@@ -12,6 +12,7 @@ enum {
 	IP_V6_HEADER = 40,
 	IP_TCP_HEADER = 20,
 	IP_UDP_HEADER = 8,
+	IP_ICMP_HEADER = 8, /* of every message that is for more than the link */
 	IP_PROTO_ICMP = 1,
 	IP_PROTO_TCP = 6,
 	IP_PROTO_UDP = 17,
@@ -25,6 +26,17 @@ enum ip_error {
 	IP_ERROR_VERSION, /* neither 4 nor 6 */
 	IP_ERROR_LENGTH,  /* total or payload length differs from the bytes there are */
 	IP_ERROR_HEADER,  /* header length, or an extension chain that runs past the end */
+	/* Of ip_check alone. */
+	IP_ERROR_TRANSPORT,    /* TCP, UDP or ICMP header cut, or a length in it that lies */
+	IP_ERROR_FRAGMENT,     /* one that no honest sender makes: see ip_check.c */
+	IP_ERROR_SOURCE_ROUTE, /* asks to be sent on to somewhere else */
+	IP_ERROR_MULTICAST,
+	IP_ERROR_BROADCAST, /* 255.255.255.255: a subnet's own cannot be told from a host */
+	IP_ERROR_LOOPBACK,
+	IP_ERROR_LINK_LOCAL,
+	IP_ERROR_UNSPECIFIED,
+	IP_ERROR_MARTIAN, /* other addresses that no host has */
+	IP_ERROR_MAX,
 };
 
 struct ip_view {
@@ -35,6 +47,9 @@ struct ip_view {
 	uint16_t len;			     /* of the whole packet */
 	bool is_fragment;		     /* any fragment; ports are known only in the first */
 	bool is_later_fragment; /* not the first: its transport header travels in another packet */
+	bool more_fragments;	/* not the last */
+	bool is_routed;		/* an IPv6 routing header that is not yet used up, or of type 0 */
+	uint16_t fragment_at;	/* bytes of the whole before this fragment's */
 	bool has_ports;		/* TCP or UDP with its ports inside this packet */
 	uint16_t source_port, destination_port; /* host order */
 	uint8_t icmp_type;			/* ICMP and ICMPv6, when it is inside */

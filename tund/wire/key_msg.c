@@ -25,6 +25,7 @@ size_t key_msg_request_write(const struct key_msg_request *request,
 	if (request->tbs_len == 0 || request->tbs_len > KEY_MSG_TBS_MAX)
 		return 0;
 	buf_u64(&buf, request->id);
+	buf_u32(&buf, request->generation);
 	buf_u16(&buf, request->scheme);
 	buf_u16(&buf, (uint16_t)request->tbs_len);
 	buf_append(&buf, request->tbs, request->tbs_len);
@@ -51,6 +52,7 @@ bool key_msg_request_read(const uint8_t *packet, size_t len, struct key_msg_requ
 	struct key_msg_request request;
 
 	request.id = span_u64(&span);
+	request.generation = span_u32(&span);
 	request.scheme = span_u16(&span);
 	request.tbs_len = span_u16(&span);
 	request.tbs = span_bytes(&span, request.tbs_len);

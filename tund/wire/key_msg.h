@@ -16,15 +16,16 @@ enum {
 struct key_msg_request {
 	uint64_t id; /* the asker's choice; the reply repeats it, so that one that comes too late is
 			known */
-	uint16_t scheme;    /* TLS SignatureScheme, e.g. 0x0403 ecdsa_secp256r1_sha256 */
-	const uint8_t *tbs; /* borrowed from the packet */
+	uint32_t generation; /* of the key: 0 the first, one more with each reload */
+	uint16_t scheme;     /* TLS SignatureScheme, e.g. 0x0403 ecdsa_secp256r1_sha256 */
+	const uint8_t *tbs;  /* borrowed from the packet */
 	size_t tbs_len;
 };
 
 struct key_msg_reply {
 	uint64_t id;
 	uint16_t error; /* 0, or an errno: EPERM what may not be signed, EIO the token failed,
-			 * EBADMSG no request at all (id is then 0) */
+			 * ENOKEY no key of this generation (any more), EBADMSG no request at all (id is then 0) */
 	const uint8_t *signature;
 	size_t signature_len;
 };

@@ -73,6 +73,7 @@ static void write_network(struct buf *buf, const struct parent_msg_network *netw
 	buf_u16(buf, (uint16_t)network->domain_count);
 	for (size_t i = 0; i < network->domain_count; i++)
 		buf_string(buf, network->domains[i]);
+	buf_u8(buf, network->is_site);
 }
 
 static void read_domains(struct span *span, struct parent_msg_network *network)
@@ -94,6 +95,8 @@ static void read_domains(struct span *span, struct parent_msg_network *network)
 
 static void read_network(struct span *span, struct parent_msg_network *network)
 {
+	uint8_t is_site;
+
 	network->mtu = span_u16(span);
 	read_prefixes(span, &network->addresses, PARENT_MSG_ADDRESSES_MAX);
 	read_prefixes(span, &network->routes, PARENT_MSG_ROUTES_MAX);
@@ -101,16 +104,35 @@ static void read_network(struct span *span, struct parent_msg_network *network)
 	read_addr(span, &network->source6);
 	read_prefixes(span, &network->dns, PARENT_MSG_DNS_MAX);
 	read_domains(span, network);
+	is_site = span_u8(span);
+	if (is_site > 1)
+		span->failed = true;
+	network->is_site = is_site == 1;
 }
 
 void parent_msg_write_request(struct buf *buf, const struct parent_msg_request *request)
 {
 	buf_u32(buf, request->id);
 	buf_u8(buf, (uint8_t)request->kind);
-	if (request->kind == PARENT_MSG_TCP_SOCKET)
+	switch (request->kind) {
+	case PARENT_MSG_TCP_SOCKET:
 		buf_u8(buf, request->family);
-	else
+		break;
+	case PARENT_MSG_NETWORK:
 		write_network(buf, &request->network);
+		break;
+	case PARENT_MSG_RELOAD:
+		break;
+	case PARENT_MSG_ADOPT:
+		buf_u32(buf, request->generation);
+		break;
+	case PARENT_MSG_ROUTES:
+		write_prefixes(buf, &request->network.routes);
+		break;
+	case PARENT_MSG_FORWARDING:
+		buf_u8(buf, request->families);
+		break;
+	}
 }
 
 bool parent_msg_read_request(const uint8_t *packet, size_t len, struct parent_msg_request *ret)
@@ -128,6 +150,19 @@ bool parent_msg_read_request(const uint8_t *packet, size_t len, struct parent_ms
 		break;
 	case PARENT_MSG_NETWORK:
 		read_network(&span, &ret->network);
+		break;
+	case PARENT_MSG_RELOAD:
+		break;
+	case PARENT_MSG_ADOPT:
+		ret->generation = span_u32(&span);
+		break;
+	case PARENT_MSG_ROUTES:
+		read_prefixes(&span, &ret->network.routes, PARENT_MSG_ROUTES_MAX);
+		break;
+	case PARENT_MSG_FORWARDING:
+		ret->families = span_u8(&span);
+		if (ret->families == 0 || ret->families > (PARENT_MSG_V4 | PARENT_MSG_V6))
+			span.failed = true;
 		break;
 	default:
 		return false;

@@ -1,7 +1,7 @@
 #pragma once
 /* From the engine to the parent, over SOCK_SEQPACKET: what only the parent may do. One packet a
  * message; a reply carries the request's number and may bring a descriptor. The parent believes
- * nothing it reads: every field is bounded here. */
+ * nothing it reads: every field is bounded here. One thing it says unasked: that SIGHUP came. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,11 +17,19 @@ enum {
 	PARENT_MSG_DNS_MAX = 16,
 	PARENT_MSG_DOMAINS_MAX = 64,
 	PARENT_MSG_TEXT = 512,
+	PARENT_MSG_V4 = 1,
+	PARENT_MSG_V6 = 2,
+	PARENT_MSG_HANGUP = 0, /* a reply with this id: SIGHUP; no request has it */
 };
 
 enum parent_msg_kind {
 	PARENT_MSG_TCP_SOCKET = 1, /* a TCP socket of the family; comes with the reply */
 	PARENT_MSG_NETWORK = 2,	   /* the interface's whole configuration, empty to take it back */
+	PARENT_MSG_RELOAD = 3, /* the configuration read again; comes with the reply (bundle.h) */
+	PARENT_MSG_ADOPT = 4,  /* what was read under this generation is in force; no reply */
+	PARENT_MSG_ROUTES = 5, /* a gateway's: all that its sites have that are up */
+	/* Whether this host forwards; the reply's text says what does not. */
+	PARENT_MSG_FORWARDING = 6,
 };
 
 struct parent_msg_network {
@@ -31,13 +39,16 @@ struct parent_msg_network {
 	struct prefix_list dns;
 	char **domains;
 	size_t domain_count;
+	bool is_site; /* networks are behind this host: another way there may go before the routes */
 };
 
 struct parent_msg_request {
 	uint32_t id;
 	enum parent_msg_kind kind;
-	uint8_t family; /* TCP_SOCKET: 4 or 6 */
-	struct parent_msg_network network;
+	uint8_t family;			   /* TCP_SOCKET: 4 or 6 */
+	uint8_t families;		   /* FORWARDING: PARENT_MSG_V4, _V6, or both */
+	uint32_t generation;		   /* ADOPT */
+	struct parent_msg_network network; /* of ROUTES the routes alone */
 };
 
 struct parent_msg_reply {

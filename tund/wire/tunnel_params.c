@@ -14,6 +14,7 @@ void tunnel_params_done(struct tunnel_params *params)
 	prefix_list_done(&params->dns);
 	prefix_list_done(&params->routes);
 	prefix_list_done(&params->exclude);
+	prefix_list_done(&params->networks);
 	for (size_t i = 0; i < params->domain_count; i++)
 		free(params->domains[i]);
 	free(params->domains);
@@ -149,6 +150,14 @@ static void write_routes(struct buf *buf, const char *kind, const struct prefix_
 			  prefix_print(&routes->items[i], text));
 }
 
+static void write_networks(struct buf *buf, const struct prefix_list *networks)
+{
+	char text[PREFIX_TEXT];
+
+	for (size_t i = 0; i < networks->count; i++)
+		buf_print(buf, "X-Tund-Network: %s\r\n", prefix_print(&networks->items[i], text));
+}
+
 static void write_names(struct buf *buf, const struct tunnel_params *params)
 {
 	char text[ADDR_TEXT];
@@ -188,6 +197,7 @@ void tunnel_params_write_answer(struct buf *buf, const struct tunnel_params *par
 	write_names(buf, params);
 	write_routes(buf, "Include", &params->routes);
 	write_routes(buf, "Exclude", &params->exclude);
+	write_networks(buf, &params->networks);
 	if (params->keepalive_s)
 		buf_print(buf, "X-CSTP-Keepalive: %u\r\n", params->keepalive_s);
 	if (params->idle_timeout_s)
@@ -221,7 +231,8 @@ static bool read_address(struct http_text value, struct tunnel_params *params)
 	char text[ADDR_TEXT];
 	struct addr addr;
 
-	if (!http_text_copy(value, text, sizeof(text)) || !addr_parse(text, &addr))
+	if (!http_text_copy(value, text, sizeof(text)) || !addr_parse(text, &addr) ||
+	    !addr_is_host(&addr))
 		return false;
 	if (addr.family == 4) {
 		params->v4 = addr;
@@ -240,7 +251,7 @@ static bool read_address6(struct http_text value, struct tunnel_params *params)
 	struct prefix prefix;
 
 	if (!http_text_copy(value, text, sizeof(text)) || !prefix_parse_host(text, &prefix) ||
-	    prefix.addr.family != 6)
+	    prefix.addr.family != 6 || !addr_is_host(&prefix.addr))
 		return false;
 	params->v6 = prefix.addr;
 	params->v6_len = prefix.len;
@@ -365,6 +376,12 @@ static bool read_exclude(struct http_text value, struct tunnel_params *params)
 	return read_route(value, &params->exclude);
 }
 
+static bool read_network(struct http_text value, struct tunnel_params *params)
+{
+	return params->networks.count < TUNNEL_PARAMS_NETWORKS_MAX &&
+	       read_route(value, &params->networks);
+}
+
 static bool read_tunnel_all(struct http_text value, struct tunnel_params *params)
 {
 	params->tunnel_all_dns = http_text_is_nocase(value, "true");
@@ -388,6 +405,7 @@ static const struct {
 	{"X-CSTP-Split-Exclude-IP6", read_exclude},
 	{"X-CSTP-Tunnel-All-DNS", read_tunnel_all},
 	{"X-DTLS-App-ID", read_app_id},
+	{"X-Tund-Network", read_network},
 };
 
 static bool read_repeated(const struct http_head *head, struct tunnel_params *params, char *error,

@@ -1,6 +1,8 @@
 #pragma once
 /* What CONNECT agrees on: header fields <=> structs. Names and spellings are the OpenConnect
- * protocol's; clients compare those of the answer byte for byte. */
+ * protocol's; clients compare those of the answer byte for byte. X-Tund-Network is our own, one a
+ * network behind a site: "X-Tund-Network: 10.20.0.0/16". Stock clients pass over names they do not
+ * know. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +19,7 @@ enum {
 	TUNNEL_PARAMS_HOSTNAME_MAX = 128,
 	TUNNEL_PARAMS_DOMAIN_MAX = 254,
 	TUNNEL_PARAMS_ROUTES_MAX = 1000,
+	TUNNEL_PARAMS_NETWORKS_MAX = 100,
 	TUNNEL_PARAMS_DNS_MAX = 16,
 	TUNNEL_PARAMS_DOMAINS_MAX = 64,
 	TUNNEL_PARAMS_MTU_MIN_V4 = 576, /* smaller and larger values count as absent */
@@ -48,6 +51,7 @@ struct tunnel_params {
 	size_t domain_count;
 	bool tunnel_all_dns;
 	struct prefix_list routes, exclude;
+	struct prefix_list networks; /* behind the client, which is a site's */
 	unsigned dpd_s, keepalive_s, rekey_s, idle_timeout_s, session_timeout_s; /* 0: none */
 	bool has_dtls;
 	uint16_t dtls_port;

@@ -1,0 +1,273 @@
+/* ctl/candidate: what is made of what the parent has read. The test is the parent. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+#include "certs.h"
+#include "config/config_load.h"
+#include "ctl/candidate.h"
+#include "sys/child.h"
+#include "wire/bundle.h"
+
+#define PATH "/etc/tund/x.conf"
+#define TEXT                                                                                       \
+	"gateway { pool = \"10.99.0.0/16\" dpd = \"9s\" }\n"                                       \
+	"identity { certificate = gw.crt key = gw.key }\n"                                         \
+	"trust { ca = ca.crt }\n"
+
+struct fixture {
+	struct certs_pair ca, leaf, other;
+	struct parent_link *link;
+	int ours, parent;
+	struct candidate *got;
+};
+
+static int make_fixture(void **state)
+{
+	const struct certs_spec ca = {.subject = "CN=Root", .ca = true},
+				leaf = {.subject = "CN=gw"};
+	struct fixture *fixture = xnew(struct fixture);
+	int fds[2];
+
+	fixture->ca = certs_make(&ca, NULL);
+	fixture->leaf = certs_make(&leaf, &fixture->ca);
+	fixture->other = certs_make(&leaf, &fixture->ca);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds))
+		return -1;
+	fixture->ours = fds[0];
+	fixture->parent = fds[1];
+	fixture->link = parent_link_new(fds[0]);
+	*state = fixture;
+	return 0;
+}
+
+static int drop_fixture(void **state)
+{
+	struct fixture *fixture = *state;
+
+	candidate_free(fixture->got);
+	parent_link_free(fixture->link);
+	close(fixture->ours);
+	close(fixture->parent);
+	certs_free(&fixture->ca);
+	certs_free(&fixture->leaf);
+	certs_free(&fixture->other);
+	free(fixture);
+	return 0;
+}
+
+static void put(struct buf *bundle, enum bundle_kind kind, uint32_t number, const char *name,
+		const void *bytes, size_t len)
+{
+	bundle_write_head(bundle, kind, number, name, len);
+	buf_append(bundle, bytes, len);
+}
+
+static void put_text(struct buf *bundle, enum bundle_kind kind, uint32_t number, const char *name,
+		     const char *text)
+{
+	put(bundle, kind, number, name, text, strlen(text));
+}
+
+static void put_key(struct buf *bundle, const struct certs_pair *pair)
+{
+	unsigned char *der = NULL;
+	int len = i2d_PUBKEY(pair->key, &der);
+
+	put(bundle, BUNDLE_KEY, 41, "", der, (size_t)len);
+	OPENSSL_free(der);
+}
+
+static void put_cert(struct buf *bundle, enum bundle_kind kind, const char *name, X509 *cert)
+{
+	char *pem = certs_pem(cert);
+
+	put_text(bundle, kind, 0, name, pem);
+	free(pem);
+}
+
+static void on_candidate(struct candidate *candidate, void *user)
+{
+	struct fixture *fixture = user;
+
+	assert_null(fixture->got);
+	fixture->got = candidate;
+}
+
+/* Takes bundle. error: instead of a descriptor. */
+static const struct candidate *ask(struct fixture *fixture, struct buf *bundle, int error,
+				   const char *text)
+{
+	struct config running = {.path = (char *)PATH};
+	struct parent_msg_reply reply = {.id = 1, .error = (uint32_t)error};
+	struct buf packet = {0};
+	int fd = memfd_create("reload", MFD_CLOEXEC);
+
+	candidate_ask(fixture->link, &running, on_candidate, fixture);
+	assert_int_equal(write(fd, bundle->data, bundle->len), bundle->len);
+	strcpy(reply.text, text);
+	parent_msg_write_reply(&packet, &reply);
+	assert_int_equal(child_send(fixture->parent, packet.data, packet.len, &fd, !error), 0);
+	assert_true(parent_link_take(fixture->link));
+	assert_non_null(fixture->got);
+	close(fd);
+	buf_done(&packet);
+	buf_done(bundle);
+	return fixture->got;
+}
+
+static void assert_problem(const struct candidate *got, unsigned line, const char *text)
+{
+	assert_true(got->problems.count > 0);
+	if (strstr(got->problems.items[0].text, text) == NULL ||
+	    got->problems.items[0].line != line)
+		fail_msg("%u: %s", got->problems.items[0].line, got->problems.items[0].text);
+	assert_string_equal(got->problems.items[0].file, PATH);
+	/* Half a configuration is none. */
+	assert_null(got->config);
+	assert_null(got->material.leaf);
+	assert_null(got->material.trust);
+}
+
+static void a_good_one_is_parsed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+	const struct candidate *got;
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH, TEXT);
+	put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", fixture->leaf.cert);
+	put_cert(&bundle, BUNDLE_CA, "/etc/tund/ca.crt", fixture->ca.cert);
+	put_key(&bundle, &fixture->leaf);
+	got = ask(fixture, &bundle, 0, "");
+	assert_int_equal(got->problems.count, 0);
+	assert_int_equal(got->config->gateway.dpd_s, 9);
+	assert_string_equal(got->config->path, PATH);
+	assert_int_equal(X509_cmp(got->material.leaf, fixture->leaf.cert), 0);
+	assert_non_null(got->material.trust);
+	assert_int_equal(got->key_generation, 41);
+	assert_true(material_key_fits(&got->material, &got->spki));
+}
+
+static void a_key_that_does_not_fit_is_a_problem(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH, TEXT);
+	put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", fixture->leaf.cert);
+	put_cert(&bundle, BUNDLE_CA, "/etc/tund/ca.crt", fixture->ca.cert);
+	put_key(&bundle, &fixture->other);
+	assert_problem(ask(fixture, &bundle, 0, ""), 2,
+		       "identity.key: the key does not belong to the certificate");
+}
+
+static void what_the_parent_found_is_passed_on(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+	const struct candidate *got;
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH, TEXT);
+	put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", fixture->leaf.cert);
+	put_text(&bundle, BUNDLE_CA, 1, "/etc/tund/ca.crt", "");
+	put_text(&bundle, BUNDLE_PROBLEM, 3, PATH, "trust.ca: /etc/tund/ca.crt: 100% gone");
+	got = ask(fixture, &bundle, 0, "");
+	assert_problem(got, 3, "trust.ca: /etc/tund/ca.crt: 100% gone");
+	assert_int_equal(got->problems.count, 1);
+}
+
+static void what_is_in_the_files_is_looked_at_here(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+	const struct candidate *got;
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH, TEXT);
+	put_text(&bundle, BUNDLE_CERTIFICATE, 0, "/etc/tund/gw.crt", "rubbish");
+	put_text(&bundle, BUNDLE_CA, 0, "/etc/tund/ca.crt", "rubbish");
+	put_key(&bundle, &fixture->leaf);
+	got = ask(fixture, &bundle, 0, "");
+	assert_problem(got, 2, "identity.certificate: no certificate in PEM form is in it");
+	assert_true(got->problems.count > 1);
+	assert_int_equal(got->problems.items[1].line, 3);
+}
+
+/* By the same code as at the start: what the parent thought of it is not asked. */
+static void the_text_is_parsed_here(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH,
+		 "gateway {\n pool = \"10.99.0.0/16\"\n dpd = soon\n}\n");
+	assert_problem(ask(fixture, &bundle, 0, ""), 0, "identity.certificate is missing");
+	assert_int_equal(fixture->got->problems.items[fixture->got->problems.count - 1].line, 3);
+}
+
+static void half_of_it_is_none(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	put_text(&bundle, BUNDLE_CONFIG, 1, PATH, TEXT);
+	put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", fixture->leaf.cert);
+	put_cert(&bundle, BUNDLE_CA, "/etc/tund/ca.crt", fixture->ca.cert);
+	assert_problem(ask(fixture, &bundle, 0, ""), 0,
+		       "the configuration cannot be read again: Bad message");
+}
+
+static void nothing_is_none(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	assert_problem(ask(fixture, &bundle, 0, ""), 0, "cannot be read again: File too large");
+}
+
+static void rubbish_is_none(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	buf_append(&bundle, "rubbish", 7);
+	assert_problem(ask(fixture, &bundle, 0, ""), 0, "cannot be read again: Bad message");
+}
+
+static void an_error_is_a_problem_line(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+
+	assert_problem(ask(fixture, &bundle, EBUSY, "another reload is under way"), 0,
+		       "the configuration cannot be read again: another reload is under way");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, drop_fixture)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_good_one_is_parsed),
+		TEST(a_key_that_does_not_fit_is_a_problem),
+		TEST(what_the_parent_found_is_passed_on),
+		TEST(what_is_in_the_files_is_looked_at_here),
+		TEST(the_text_is_parsed_here),
+		TEST(half_of_it_is_none),
+		TEST(nothing_is_none),
+		TEST(rubbish_is_none),
+		TEST(an_error_is_a_problem_line),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

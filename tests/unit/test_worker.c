@@ -1,0 +1,374 @@
+/* data/worker: orders from main, events to it, and the ends of channels. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/xalloc.h"
+#include "rig.h"
+
+static uint8_t out[RIG_PACKET], packet[RIG_PACKET];
+
+static void test_attach(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer =
+		rig_attach(rig,
+			   &(struct rig_flow){.id = 5, .session = 9, .greeting = "HTTP/1.1 200"});
+	struct worker_event *event = rig_event(rig, WORKER_ATTACHED);
+
+	(void)state;
+	assert_int_equal(event->flow, 5);
+	assert_int_equal(event->session, 9);
+	assert_int_equal(rig_read(peer, out), 12);
+	assert_memory_equal(out, "HTTP/1.1 200", 12);
+	assert_null(rig_flow_of(peer)->spec.greeting.data);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+static struct rig_peer *attach(struct rig *rig, uint64_t id, uint64_t session, const char *own)
+{
+	return rig_attach(rig, &(struct rig_flow){.id = id, .session = session, .own = own});
+}
+
+static bool reaches(struct rig *rig, struct rig_peer *peer, const char *to)
+{
+	size_t len = rig_udp_packet(RIG_CORP, to, 20, packet);
+
+	rig_write_tun(rig, NULL, packet, len);
+	return rig_frame(peer, CSTP_DATA, out) == (ssize_t)len;
+}
+
+/* The new flow has the addresses and what was learnt; the old one receives for three seconds. */
+static void test_replace(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *old = attach(rig, 1, 1, RIG_DEVICE "/32"), *new;
+	size_t len = rig_udp_packet(RIG_DEVICE, RIG_CORP, 20, packet);
+	struct worker_event *event;
+	int64_t carried_us;
+
+	(void)state;
+	rig_send(old, CSTP_DATA, packet, len);
+	assert_int_equal(rig_read_tun(rig, NULL, out), len);
+	rig_flow_of(old)->mtu = 1234;
+	carried_us = rig_flow_of(old)->carried_us;
+	rig_pass(rig, RIG_S);
+	new = rig_attach(rig, &(struct rig_flow){.id = 2, .replaces = 1});
+	assert_int_equal(rig_flow_of(old)->state, FLOW_DRAINING);
+	assert_int_equal(rig_flow_of(new)->mtu, 1234);
+	assert_int_equal(rig_flow_of(new)->carried_us, carried_us);
+	assert_true(reaches(rig, new, RIG_DEVICE));
+	rig_send(old, CSTP_DATA, packet, len);
+	rig_read_tun(rig, NULL, out);
+	assert_int_equal(rig_flow_of(old)->traffic.rx_packets, 1);
+	len = rig_udp_packet(RIG_DEVICE, RIG_CORP, 20, packet);
+	rig_send(old, CSTP_DATA, packet, len);
+	assert_int_equal(rig_read_tun(rig, NULL, out), len);
+	rig_pass(rig, 4 * RIG_S);
+	assert_null(rig_flow_of(old));
+	event = rig_event(rig, WORKER_ENDED);
+	assert_int_equal(event->flow, 1);
+	assert_int_equal(event->reason, REASON_REPLACED);
+	assert_true(event->keep);
+	assert_non_null(rig_flow_of(new));
+	rig_peer_free(old);
+	rig_peer_free(new);
+	rig_free(rig);
+}
+
+/* A flow that drains and whose peer closes ends at once, as replaced. */
+static void test_drained_is_closed(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *old = attach(rig, 1, 1, NULL);
+	struct rig_peer *new = rig_attach(rig, &(struct rig_flow){.id = 2, .replaces = 1});
+	/* One that replaces what is not there is one like any. */
+	struct rig_peer *other = rig_attach(rig, &(struct rig_flow){.id = 3,
+								    .session = 3,
+								    .own = "10.99.0.9/32",
+								    .replaces = 77});
+
+	(void)state;
+	shutdown(old->tls->fd, SHUT_WR);
+	rig_step(rig);
+	assert_int_equal(rig_event(rig, WORKER_ENDED)->reason, REASON_REPLACED);
+	assert_null(rig_flow_of(old));
+	assert_non_null(rig_flow_of(new));
+	assert_non_null(rig_flow_of(other));
+	rig_peer_free(old);
+	rig_peer_free(new);
+	rig_peer_free(other);
+	rig_free(rig);
+}
+
+/* Every flow of the session, told why; acknowledged once nothing of it is left; others stay. */
+static void test_cut(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *drains = attach(rig, 1, 7, RIG_DEVICE "/32");
+	struct rig_peer *cut = rig_attach(rig, &(struct rig_flow){.id = 2,
+								  .session = 7,
+								  .own = RIG_DEVICE "/32",
+								  .replaces = 1});
+	struct rig_peer *other = attach(rig, 3, 8, "10.99.0.8/32");
+	struct worker_event *event;
+	int tag;
+
+	(void)state;
+	rig_shake(cut);
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT,
+					     .session = 7,
+					     .reason = REASON_REVOKED,
+					     .text = "by hand",
+					     .tag = &tag});
+	event = rig_event(rig, WORKER_WAS_CUT);
+	assert_int_equal(event->session, 7);
+	assert_int_equal(event->reason, REASON_REVOKED);
+	assert_ptr_equal(event->tag, &tag);
+	assert_null(rig_flow_of(cut));
+	assert_null(rig_flow_of(drains));
+	assert_null(rig_event(rig, WORKER_ENDED));
+	assert_int_equal(rig_frame(cut, CSTP_DISCONNECT, out), 1 + strlen("revoked: by hand"));
+	assert_int_equal(out[0], CSTP_BYE_USER);
+	assert_memory_equal(out + 1, "revoked: by hand", strlen("revoked: by hand"));
+	assert_int_equal(rig_read(cut, out), -2);
+	assert_int_equal(rig_read(drains, out), -2); /* without a word */
+	/* What still comes over UDP is nobody's. */
+	rig_send_udp(cut, CSTP_DATA, NULL, 0);
+	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_PEER), 1);
+	assert_true(reaches(rig, other, "10.99.0.8"));
+	assert_false(reaches(rig, other, RIG_DEVICE));
+	assert_int_equal(rig_count(rig, COUNT_DROP_NO_SESSION), 1);
+	rig_peer_free(cut);
+	rig_peer_free(drains);
+	rig_peer_free(other);
+	rig_free(rig);
+}
+
+static void test_silent_cut(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = attach(rig, 1, 7, NULL);
+
+	(void)state;
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT, .session = 7, .silent = true});
+	assert_int_equal(rig_read(peer, out), -2);
+	/* A session without flows is cut as well. */
+	assert_non_null(rig_event(rig, WORKER_WAS_CUT));
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT, .session = 7});
+	assert_non_null(rig_event(rig, WORKER_WAS_CUT));
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* The last word has two seconds to be read, and what the peer sends meanwhile is thrown away, a
+ * megabyte at most. */
+static void test_lingering(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *quick = attach(rig, 1, 1, RIG_DEVICE "/32");
+	struct rig_peer *slow = attach(rig, 2, 2, "10.99.0.8/32");
+	struct rig_peer *flood = attach(rig, 3, 3, "10.99.0.9/32");
+	static uint8_t junk[64 * 1024];
+	int64_t start_us = rig_now_us();
+	size_t thrown = 0;
+	ssize_t len;
+
+	(void)state;
+	for (uint64_t session = 1; session <= 3; session++)
+		rig_post(rig, &(struct worker_order){.kind = WORKER_CUT,
+						     .session = session,
+						     .reason = REASON_SHUTDOWN});
+	shutdown(quick->tls->fd, SHUT_WR);
+	rig_pass(rig, 10 * RIG_MS);
+	assert_int_equal(rig_frame(quick, CSTP_DISCONNECT, out), 1 + strlen("shutdown"));
+	for (int i = 0; i < 1000; i++) {
+		len = send(flood->tls->fd, junk, sizeof(junk), MSG_NOSIGNAL);
+		thrown += len > 0 ? (size_t)len : 0;
+		if (len < 0 && errno == EPIPE)
+			break;
+		rig_pass(rig, RIG_MS);
+	}
+	assert_in_range(thrown, 1 << 20, 2 << 20);
+	assert_true(rig_now_us() < start_us + 2 * RIG_S);
+	assert_int_equal(rig_frame(slow, CSTP_DISCONNECT, out), 1 + strlen("shutdown"));
+	assert_non_null(rig->worker->lingering);
+	rig_pass(rig, 3 * RIG_S);
+	assert_null(rig->worker->lingering);
+	rig_peer_free(quick);
+	rig_peer_free(slow);
+	rig_peer_free(flood);
+	rig_free(rig);
+}
+
+static struct access *allow(const char *net)
+{
+	struct config_rule rule = {.any_protocol = true};
+	struct config_access block = {.allow = {.items = &rule, .count = 1}};
+	const struct config_access *blocks[] = {&block};
+
+	assert_true(prefix_parse(net, &rule.net, NULL));
+	return access_compile(blocks, 1);
+}
+
+static bool enters(struct rig *rig, struct rig_peer *peer, const char *from, const char *to)
+{
+	size_t len = rig_udp_packet(from, to, 20, packet);
+
+	rig_send(peer, CSTP_DATA, packet, len);
+	return rig_read_tun(rig, NULL, out) == (ssize_t)len;
+}
+
+/* In force for the next packet, of that session alone. */
+static void test_rules(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = attach(rig, 1, 1, RIG_DEVICE "/32 10.20.0.0/16");
+	struct rig_peer *other = attach(rig, 2, 2, "10.99.0.8/32");
+	struct worker_order order = {.kind = WORKER_RULES, .session = 1};
+	struct prefix own;
+
+	(void)state;
+	assert_true(enters(rig, peer, RIG_DEVICE, RIG_CORP));
+	assert_true(enters(rig, peer, "10.20.1.1", RIG_CORP));
+	assert_true(prefix_parse(RIG_DEVICE "/32", &own, NULL));
+	prefix_list_add(&order.spec.own, &own);
+	assert_true(prefix_parse("10.30.0.0/16", &own, NULL));
+	prefix_list_add(&order.spec.own, &own);
+	order.spec.access = allow("10.50.0.11/32");
+	rig_post(rig, &order);
+	assert_int_equal(rig_event(rig, WORKER_HAS_RULES)->session, 1);
+	assert_false(enters(rig, peer, RIG_DEVICE, RIG_CORP));
+	assert_int_equal(rig_count(rig, COUNT_DROP_ACCESS), 1);
+	assert_true(enters(rig, peer, RIG_DEVICE, "10.50.0.11"));
+	assert_false(enters(rig, peer, "10.20.1.1", "10.50.0.11"));
+	assert_int_equal(rig_count(rig, COUNT_DROP_SOURCE), 1);
+	assert_true(enters(rig, peer, "10.30.1.1", "10.50.0.11"));
+	assert_true(enters(rig, other, "10.99.0.8", RIG_CORP));
+	rig_peer_free(peer);
+	rig_peer_free(other);
+	rig_free(rig);
+}
+
+static void test_tune(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = attach(rig, 1, 1, NULL);
+
+	(void)state;
+	rig_post(rig, &(struct worker_order){.kind = WORKER_TUNE,
+					     .hello_verify = CONFIG_HELLO_ON,
+					     .transport = CONFIG_TRANSPORT_TCP,
+					     .spec.idle_us = 5 * RIG_S});
+	assert_int_equal(rig->worker->options.hello_verify, CONFIG_HELLO_ON);
+	assert_int_equal(rig->worker->options.transport, CONFIG_TRANSPORT_TCP);
+	rig_pass(rig, 6 * RIG_S);
+	assert_int_equal(rig_event(rig, WORKER_ENDED)->reason, REASON_IDLE_TIMEOUT);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* Figures of every session that is there, what drained flows carried among them, and the sum of
+ * all there ever were. */
+static void test_report(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *gone = attach(rig, 1, 1, "10.99.0.6/32");
+	struct rig_peer *old = attach(rig, 2, 2, RIG_DEVICE "/32"), *new;
+	struct worker_event *event;
+	int tag;
+
+	(void)state;
+	assert_true(enters(rig, gone, "10.99.0.6", RIG_CORP));
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT, .session = 1});
+	assert_true(enters(rig, old, RIG_DEVICE, RIG_CORP));
+	assert_false(enters(rig, old, "10.99.0.6", RIG_CORP));
+	new = rig_attach(rig, &(struct rig_flow){.id = 3,
+						 .session = 2,
+						 .own = RIG_DEVICE "/32",
+						 .replaces = 2});
+	rig_shake(new);
+	assert_true(enters(rig, new, RIG_DEVICE, RIG_CORP));
+	rig_pass(rig, RIG_S);
+	rig_post(rig, &(struct worker_order){.kind = WORKER_REPORT, .tag = &tag});
+	event = rig_event(rig, WORKER_REPORTED);
+	assert_ptr_equal(event->tag, &tag);
+	assert_int_equal(event->flow_count, 1);
+	assert_int_equal(event->flows[0].id, 3);
+	assert_int_equal(event->flows[0].session, 2);
+	assert_int_equal(event->flows[0].traffic.rx_packets, 2);
+	assert_int_equal(event->flows[0].idle_us, RIG_S);
+	assert_int_equal(event->flows[0].mtu, RIG_MTU);
+	assert_string_equal(event->flows[0].cipher, dtls_cipher(new->dtls));
+	assert_true(addr_endpoint_equal(&event->flows[0].peer, &new->udp_at));
+	assert_int_equal(event->traffic.rx_packets, 3);
+	assert_int_equal(event->counts.of[COUNT_DROP_SOURCE], 1);
+	rig_peer_free(gone);
+	rig_peer_free(old);
+	rig_peer_free(new);
+	rig_free(rig);
+}
+
+/* All end with the reason; what main still posts is taken, and comes to nothing. */
+static void test_stop(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *a = attach(rig, 1, 1, RIG_DEVICE "/32");
+	struct rig_peer *b = attach(rig, 2, 2, "10.99.0.8/32");
+	struct worker_order *stop = xnew(struct worker_order), *late = xnew(struct worker_order);
+	size_t len;
+
+	(void)state;
+	stop->kind = WORKER_STOP;
+	stop->reason = REASON_SHUTDOWN;
+	worker_post(rig->worker, stop);
+	late->kind = WORKER_ATTACH;
+	late->spec.name = xalloc_string("late");
+	worker_post(rig->worker, late);
+	rig->run(rig->worker); /* ends */
+	rig->stopped = true;
+	assert_non_null(rig_event(rig, WORKER_STOPPED));
+	assert_null(rig->worker->table.flows);
+	uv_run(&rig->loop, UV_RUN_NOWAIT);
+	for (int i = 0; i < 2; i++) {
+		struct rig_peer *peer = i ? b : a;
+
+		assert_int_equal(tls_read(peer->tls, out, CSTP_RECORD_MAX, &len), TLS_DONE);
+		assert_int_equal(len, CSTP_HEADER + 1 + strlen("shutdown"));
+		assert_int_equal(out[6], CSTP_DISCONNECT);
+		assert_int_equal(tls_read(peer->tls, out, CSTP_RECORD_MAX, &len), TLS_CLOSED);
+	}
+	rig_peer_free(a);
+	rig_peer_free(b);
+	rig_free(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_replace),
+		cmocka_unit_test(test_drained_is_closed),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_silent_cut),
+		cmocka_unit_test(test_lingering),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_tune),
+		cmocka_unit_test(test_report),
+		cmocka_unit_test(test_stop),
+	};
+
+	return cmocka_run_group_tests(tests, rig_open_program, rig_close_program);
+}

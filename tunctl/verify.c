@@ -1,0 +1,112 @@
+/* The first line is the verdict; then whom the certificate names, and what it may reach until when. */
+#include <stdio.h>
+
+#include "ask.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/xalloc.h"
+#include "certificates.h"
+#include "commands.h"
+#include "field.h"
+#include "table.h"
+
+static void print_verdict(const json_t *reply)
+{
+	_cleanup_free_ char *identity = field_text(reply, "identity");
+	_cleanup_free_ char *kind = field_text(reply, "identity_kind");
+	_cleanup_free_ char *reason = field_text(reply, "reason");
+	_cleanup_free_ char *text = field_text(reply, "text");
+	_cleanup_free_ char *role = field_text(reply, "role");
+	bool named = field_is_there(reply, "identity");
+
+	if (json_is_true(json_object_get(reply, "accepted")))
+		printf("accepted as a %s: %s (%s)\n", role, identity, kind);
+	else
+		printf("refused as a %s: %s: %s\n", role, reason, text);
+	table_entry("advice", field_text(reply, "advice"));
+	if (named && !json_is_true(json_object_get(reply, "accepted")))
+		table_entry("identity", xalloc_print("%s (%s)", identity, kind));
+	table_entry("peer name", field_text(reply, "peer_name"));
+}
+
+/* A list's end matters only where it comes before the certificates'. */
+static char *describe_until(const json_t *reply)
+{
+	_cleanup_free_ char *until = field_until(reply, "until_at", clock_wall());
+
+	if (!field_is(reply, "until_reason", "crl-expired"))
+		return xalloc_string(until);
+	return xalloc_print("%s, unless a revocation list is renewed before", until);
+}
+
+static char *describe_link(const json_t *certificate)
+{
+	_cleanup_free_ char *subject = field_text(certificate, "subject");
+	_cleanup_free_ char *serial = field_text(certificate, "serial");
+	_cleanup_free_ char *kind = field_text(certificate, "kind");
+	_cleanup_free_ char *until = field_until(certificate, "expires_at", clock_wall());
+
+	return xalloc_print("%s, %s, serial %s, until %s", subject, kind, serial, until);
+}
+
+static void print_certificates(const json_t *reply)
+{
+	const json_t *chain = json_object_get(reply, "chain"), *certificate;
+	size_t i;
+
+	json_array_foreach(chain, i, certificate)
+		table_entry(i == 0 ? "chain" : "", describe_link(certificate));
+	if (json_array_size(chain))
+		return;
+	table_entry("subject", field_text(reply, "subject"));
+	table_entry("issuer", field_text(reply, "issuer"));
+	table_entry("serial", field_text(reply, "serial"));
+}
+
+static void print_list(const char *name, const json_t *object, const char *key)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(object, key), i, item)
+		table_entry(i == 0 ? name : "",
+			    field_plain(json_is_string(item) ? json_string_value(item) : "?"));
+}
+
+static void print_block(const json_t *block)
+{
+	_cleanup_free_ char *kind = field_text(block, "kind");
+	_cleanup_free_ char *title = field_text(block, "title");
+
+	printf("%s \"%s\"\n", kind, title);
+	print_list("may open", block, "allow");
+	print_list("may accept", block, "accept");
+	print_list("routes", block, "routes");
+	print_list("networks", block, "networks");
+	print_list("address", block, "addresses");
+}
+
+static void render_verify(const json_t *reply)
+{
+	const json_t *blocks = json_object_get(reply, "blocks"), *block;
+	size_t i;
+
+	print_verdict(reply);
+	if (json_is_true(json_object_get(reply, "accepted")))
+		table_entry("until", describe_until(reply));
+	print_certificates(reply);
+	if (json_array_size(blocks))
+		print_list("routes", reply, "routes");
+	json_array_foreach(blocks, i, block) print_block(block);
+}
+
+int verify_main(const struct arguments *arguments)
+{
+	json_t *certificates = NULL, *error = certificates_read(arguments->words[1], &certificates);
+
+	if (error)
+		return ask_fail(arguments, error);
+	return ask_run(arguments,
+		       json_pack("{s:s, s:o}", "command", "verify", "certificates", certificates),
+		       false, render_verify);
+}

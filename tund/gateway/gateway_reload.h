@@ -1,0 +1,44 @@
+#pragma once
+/* The gateway's part of a reload: see gateway_reload.c. Main thread, in this order, in one turn. */
+
+#include "gateway/gateway.h"
+
+struct gateway_reload; /* made ready, not in force */
+
+/* What is new. All of it is borrowed, until the next reload's ask has returned. */
+struct gateway_reload_options {
+	const struct config *config;
+	struct trust *trust; /* without denials */
+	X509 *leaf;
+	STACK_OF(X509) * chain;
+	struct buf spki;
+	uint32_t key_generation;
+};
+
+struct gateway_reload_session {
+	uint64_t id;
+	char identity[IDENTITY_NAME_MAX + 1];
+	struct endpoint peer;
+	enum reason reason; /* NONE: it stays */
+};
+
+struct gateway_reload_result {
+	struct gateway_reload_session *cut, *changed; /* changed: its rights */
+	size_t cut_count, changed_count;
+	void (*done)(struct gateway_reload_result *result, void *user);
+	void *user;
+};
+
+/* All that can fail. NULL with one line in error; nothing has changed then. */
+struct gateway_reload *gateway_reload_prepare(const struct gateway *gateway,
+					      const struct gateway_reload_options *options,
+					      char *error, size_t size);
+void gateway_reload_free(struct gateway_reload *reload); /* NULL is fine */
+/* Takes reload: in force for whoever comes from now on. The sessions' blocks are still those of the
+ * configuration before. */
+void gateway_reload_swap(struct gateway *gateway, struct gateway_reload *reload);
+/* Every session. done is called once no worker goes by the old rules any more, perhaps before this
+ * returns; it frees with gateway_reload_result_free. */
+void gateway_reload_ask(struct gateway *gateway,
+			void (*done)(struct gateway_reload_result *result, void *user), void *user);
+void gateway_reload_result_free(struct gateway_reload_result *result);
