@@ -19,8 +19,8 @@ struct block { /* borrowed */
 	size_t len, label_len; /* of all of it, from BEGIN to the dashes behind END */
 };
 
-/* The next block from *at on, which moves behind it. False: there is none. A block that does not end
- * has len 0. */
+/* The next block from *at on, which moves behind it. False: there is none. A block that does not
+ * end has len 0. */
 static bool find_block(const char **at, const char *end, struct block *ret)
 {
 	const char *begin = memmem(*at, (size_t)(end - *at), begin_mark, strlen(begin_mark));

@@ -40,14 +40,15 @@ static const struct command commands[] = {
 };
 
 static const char *const not_built[] = {
-	"explain", "access", "trust", "confirm", "top", "doctor",
+	"explain", "access", "confirm", "top", "doctor",
 };
 
 static void print_usage(FILE *out)
 {
 	fputs("usage: tunctl [-i INSTANCE | -s SOCKET] [-j] [COMMAND ...]\n\n", out);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		fprintf(out, "  %s %s\n        %s\n", commands[i].name, commands[i].arguments,
+		fprintf(out, "  %s%s%s\n        %s\n", commands[i].name,
+			commands[i].arguments[0] ? " " : "", commands[i].arguments,
 			commands[i].about);
 	fputs("\n"
 	      "  -i, --instance INSTANCE  the tund of /run/tund/INSTANCE.sock\n"

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "commands.h"
 #include "field.h"
+#include "reply.h"
 
 /* As `tund --check` prints them. */
 static void print_problem(const json_t *problem)
@@ -51,17 +52,9 @@ static void print_left(const json_t *left)
 	printf("left %s: %s: %s\n", gateway, reason, text);
 }
 
-static void print_warning(const json_t *warning)
-{
-	const char *line = json_string_value(warning);
-	_cleanup_free_ char *plain = field_plain(line ? line : "");
-
-	printf("warning: %s\n", plain);
-}
-
 static void render_applied(const json_t *reply)
 {
-	const json_t *session, *warning, *left = json_object_get(reply, "left");
+	const json_t *session, *left = json_object_get(reply, "left");
 	size_t i;
 
 	if (json_array_size(json_object_get(reply, "changed")) == 0)
@@ -73,7 +66,7 @@ static void render_applied(const json_t *reply)
 		print_changed(session);
 	if (json_is_object(left))
 		print_left(left);
-	json_array_foreach(json_object_get(reply, "warnings"), i, warning) print_warning(warning);
+	reply_warnings(reply);
 }
 
 static void render_reload(const json_t *reply)

@@ -9,6 +9,7 @@
 #include "base/xalloc.h"
 #include "commands.h"
 #include "field.h"
+#include "reply.h"
 #include "sessions.h"
 #include "table.h"
 #include "units.h"
@@ -82,16 +83,6 @@ static void print_connection(const json_t *session)
 	table_entry("handshake", field_text(session, "handshake_id"));
 }
 
-static void print_list(const char *name, const json_t *access, const char *key)
-{
-	const json_t *rule;
-	size_t i;
-
-	json_array_foreach(json_object_get(access, key), i, rule)
-		table_entry(i == 0 ? name : "",
-			    field_plain(json_is_string(rule) ? json_string_value(rule) : "?"));
-}
-
 static void print_session(const json_t *session)
 {
 	const json_t *access = json_object_get(session, "access");
@@ -99,9 +90,9 @@ static void print_session(const json_t *session)
 	printf("session %lu\n", (unsigned long)field_number(session, "id"));
 	print_who(session);
 	print_connection(session);
-	print_list("may open", access, "allow");
-	print_list("may accept", access, "accept");
-	print_list("routes", access, "routes");
+	reply_list("may open", access, "allow");
+	reply_list("may accept", access, "accept");
+	reply_list("routes", access, "routes");
 }
 
 /* ---- an identity ---- */

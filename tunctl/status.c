@@ -9,22 +9,9 @@
 #include "base/xalloc.h"
 #include "commands.h"
 #include "field.h"
+#include "reply.h"
 #include "table.h"
 #include "units.h"
-
-static void print_warnings(const json_t *reply)
-{
-	const json_t *warning;
-	size_t i;
-
-	json_array_foreach(json_object_get(reply, "warnings"), i, warning)
-	{
-		_cleanup_free_ char *text =
-			field_plain(json_is_string(warning) ? json_string_value(warning) : "");
-
-		printf("warning: %s\n", text);
-	}
-}
 
 static char *describe_certificate(const json_t *reply)
 {
@@ -97,9 +84,10 @@ static void print_not_up(const json_t *reply)
 {
 	_cleanup_free_ char *cause = describe_cause(reply);
 	_cleanup_free_ char *advice = field_text(reply, "advice");
+	/* A gateway may have said it already, when it cut us off. */
+	bool is_new = field_is_there(reply, "advice") && !strstr(cause, advice);
 
-	printf("not connected: %s%s%s\n", cause, field_is_there(reply, "advice") ? "; " : "",
-	       field_is_there(reply, "advice") ? advice : "");
+	printf("not connected: %s%s%s\n", cause, is_new ? "; " : "", is_new ? advice : "");
 }
 
 static char *describe_attempt(const json_t *reply)
@@ -190,7 +178,7 @@ static void render_client(const json_t *reply)
 		print_up(reply);
 	else
 		print_not_up(reply);
-	print_warnings(reply);
+	reply_warnings(reply);
 	if (is_up)
 		print_tunnel(reply);
 	else
@@ -259,7 +247,7 @@ static char *describe_handshakes(const json_t *reply)
 
 static void render_gateway(const json_t *reply)
 {
-	print_warnings(reply);
+	reply_warnings(reply);
 	print_running(reply);
 	table_entry("listens on", field_list(reply, "listen", ", "));
 	print_pools(reply);

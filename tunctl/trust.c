@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "commands.h"
 #include "field.h"
+#include "reply.h"
 #include "table.h"
 #include "units.h"
 
@@ -19,20 +20,6 @@ static const struct table_column list_columns[] = {
 	{"LIST OF", false}, {"NUMBER", true},  {"THIS UPDATE", false}, {"NEXT UPDATE", false},
 	{"STATE", false},   {"REVOKED", true}, {"SESSIONS", true},     {"FILE", false},
 };
-
-static void print_warnings(const json_t *reply)
-{
-	const json_t *warning;
-	size_t i;
-
-	json_array_foreach(json_object_get(reply, "warnings"), i, warning)
-	{
-		_cleanup_free_ char *text =
-			field_plain(json_is_string(warning) ? json_string_value(warning) : "");
-
-		printf("warning: %s\n", text);
-	}
-}
 
 static char *describe_grace(const json_t *reply)
 {
@@ -120,7 +107,7 @@ static void print_table(const json_t *rows, const struct table_column *columns, 
 
 static void render_trust(const json_t *reply)
 {
-	print_warnings(reply);
+	reply_warnings(reply);
 	print_policy(reply);
 	print_table(json_object_get(reply, "authorities"), authority_columns,
 		    sizeof(authority_columns) / sizeof(*authority_columns), add_authority);

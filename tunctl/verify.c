@@ -1,4 +1,5 @@
-/* The first line is the verdict; then whom the certificate names, and what it may reach until when. */
+/* The first line is the verdict; then whom the certificate names, and what it may reach until
+ * when. */
 #include <stdio.h>
 
 #include "ask.h"
@@ -8,6 +9,7 @@
 #include "certificates.h"
 #include "commands.h"
 #include "field.h"
+#include "reply.h"
 #include "table.h"
 
 static void print_verdict(const json_t *reply)
@@ -63,27 +65,17 @@ static void print_certificates(const json_t *reply)
 	table_entry("serial", field_text(reply, "serial"));
 }
 
-static void print_list(const char *name, const json_t *object, const char *key)
-{
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach(json_object_get(object, key), i, item)
-		table_entry(i == 0 ? name : "",
-			    field_plain(json_is_string(item) ? json_string_value(item) : "?"));
-}
-
 static void print_block(const json_t *block)
 {
 	_cleanup_free_ char *kind = field_text(block, "kind");
 	_cleanup_free_ char *title = field_text(block, "title");
 
 	printf("%s \"%s\"\n", kind, title);
-	print_list("may open", block, "allow");
-	print_list("may accept", block, "accept");
-	print_list("routes", block, "routes");
-	print_list("networks", block, "networks");
-	print_list("address", block, "addresses");
+	reply_list("may open", block, "allow");
+	reply_list("may accept", block, "accept");
+	reply_list("routes", block, "routes");
+	reply_list("networks", block, "networks");
+	reply_list("address", block, "addresses");
 }
 
 static void render_verify(const json_t *reply)
@@ -96,7 +88,7 @@ static void render_verify(const json_t *reply)
 		table_entry("until", describe_until(reply));
 	print_certificates(reply);
 	if (json_array_size(blocks))
-		print_list("routes", reply, "routes");
+		reply_list("routes", reply, "routes");
 	json_array_foreach(blocks, i, block) print_block(block);
 }
 

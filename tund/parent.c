@@ -105,7 +105,8 @@ void parent_find_accounts(struct parent_kit *kit, struct config_problems *proble
 }
 
 /* Pool and outer address in one: what goes to the host itself would go into the tunnel. An address
- * that comes later cannot be known here; a pool that the interface has from a run before is ours. */
+ * that comes later cannot be known here; a pool that the interface has from a run before is
+ * ours. */
 void parent_check_pool(const struct config *config, const char *interface,
 		       struct config_problems *problems)
 {

@@ -1,5 +1,5 @@
-/* The parent, once all is made: it serves the engine's few requests, passes SIGHUP on, and sees to it
- * that the end of one is the end of all. It waits for nobody. */
+/* The parent, once all is made: it serves the engine's few requests, passes SIGHUP on, and sees to
+ * it that the end of one is the end of all. It waits for nobody. */
 #include "parent_serve.h"
 
 #include <errno.h>
@@ -237,8 +237,8 @@ static bool is_set(const struct parent *parent, const struct prefix *route)
 	return false;
 }
 
-/* What cannot be set must not keep the others down: first what is to stay, then the new ones, each for
- * itself. */
+/* What cannot be set must not keep the others down: first what is to stay, then the new ones, each
+ * for itself. */
 static void set_each_route(struct parent *parent, const struct prefix_list *routes)
 {
 	struct prefix_list good = {0};

@@ -1,5 +1,6 @@
 #pragma once
-/* What the parent's files share: the parent itself, and its life after the start (parent_serve.c). */
+/* What the parent's files share: the parent itself, and its life after the start
+ * (parent_serve.c). */
 
 #include "parent.h"
 #include "sys/child.h"
@@ -19,8 +20,8 @@ struct parent {
 };
 
 const char *parent_serve_interface(const struct config *config);
-/* A gateway's own addresses on its device and the routes of its pools; sets kit's own4 and own6. The
- * caller frees it. */
+/* A gateway's own addresses on its device and the routes of its pools; sets kit's own4 and own6.
+ * The caller frees it. */
 struct netlink_plan parent_serve_plan(struct parent_kit *kit);
 bool parent_serve_forwards(unsigned family); /* 4 or 6: whether this host does, or may */
 

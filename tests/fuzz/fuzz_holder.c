@@ -1,4 +1,5 @@
-/* key/holder: what the parent reads of a key holder, which has had an operator's files in its hands. */
+/* key/holder: what the parent reads of a key holder, which has had an operator's files in its
+ * hands. */
 
 #include <assert.h>
 #include <errno.h>

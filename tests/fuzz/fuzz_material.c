@@ -1,5 +1,5 @@
-/* pki/material: the file of our own certificate, an authority's, a list. The first byte says which of
- * them the rest is; the others are in order. */
+/* pki/material: the file of our own certificate, an authority's, a list. The first byte says which
+ * of them the rest is; the others are in order. */
 
 #include <assert.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* wire/metrics_text: whatever JSON a daemon answers, what is printed is lines of printable ASCII that
- * are comments or samples. */
+/* wire/metrics_text: whatever JSON a daemon answers, what is printed is lines of printable ASCII
+ * that are comments or samples. */
 
 #include <assert.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* key/source: bytes that are to be a private key, in a file and in the configuration, and bytes that
- * are to be a passphrase file. The first byte chooses. An encrypted key is not fuzzed with its
+/* key/source: bytes that are to be a private key, in a file and in the configuration, and bytes
+ * that are to be a passphrase file. The first byte chooses. An encrypted key is not fuzzed with its
  * passphrase: how long it takes to open is its own to say. */
 
 #include <assert.h>

@@ -1,5 +1,5 @@
-/* tunctl: a daemon's answer as every command prints it. The first byte chooses the command. Whatever
- * the answer says, what is printed is ASCII in lines. */
+/* tunctl: a daemon's answer as every command prints it. The first byte chooses the command.
+ * Whatever the answer says, what is printed is ASCII in lines. */
 
 #include <assert.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-/* pki/verify: the certificates that a peer sends, in DER, one behind the other, the leaf first. Bit 0
- * of the first byte says what it wants to be. Nobody is let in whose leaf no loaded or sent authority
- * has signed, and the same question has the same answer. */
+/* pki/verify: the certificates that a peer sends, in DER, one behind the other, the leaf first. Bit
+ * 0 of the first byte says what it wants to be. Nobody is let in whose leaf no loaded or sent
+ * authority has signed, and the same question has the same answer. */
 
 #include <assert.h>
 #include <stdint.h>

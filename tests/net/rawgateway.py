@@ -20,7 +20,8 @@ import time
 
 from lab import GATEWAY_V4, LabError, wait_until
 from openssl import DtlsServer, OpensslError, TlsServer
-from rawpeer import DPD_REQUEST, DPD_RESPONSE, TIMEOUT, Closed, frame, inside, is_readable, wait_for
+from rawpeer import (DPD_REQUEST, DPD_RESPONSE, TIMEOUT, Channel, Closed, inside, is_readable,
+                     wait_for)
 
 COOKIE = "c29tZSBjb29raWU="
 SUCCESS = (b'<?xml version="1.0" encoding="UTF-8"?>\n<config-auth client="vpn" type="complete">'
@@ -70,7 +71,7 @@ class Request:
         return self.get("Cookie")
 
 
-class Connection:
+class Connection(Channel):
     """One TLS connection from a client, its certificate demanded and verified."""
 
     def __init__(self, gateway, sock, number):
@@ -81,34 +82,6 @@ class Connection:
         self.records = []  # that came, as they came
         self.app_id = None
         sock.settimeout(TIMEOUT)
-
-    # Bytes between OpenSSL and the socket.
-
-    def _flush(self):
-        if data := self.tls.drain():
-            self.sock.sendall(data)
-
-    def _until(self, step, seconds=TIMEOUT):
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                result = step()
-                self._flush()
-            except (OSError, OpensslError) as error:
-                raise Closed(str(error)) from None
-            if result == b"":
-                raise Closed("close_notify")
-            if result is not None:
-                return result
-            if not is_readable(self.sock, deadline - time.monotonic()):
-                return None
-            try:
-                data = self.sock.recv(65536)
-            except OSError as error:
-                raise Closed(str(error)) from None
-            if not data:
-                raise Closed(None)
-            self.tls.feed(data)
 
     def handshake(self):
         if not self._until(self.tls.handshake):
@@ -129,21 +102,10 @@ class Connection:
 
     def read(self, seconds=TIMEOUT):
         """One record, or None."""
-        record = self._until(self.tls.read, seconds)
+        record = super().read(seconds)
         if record:
             self.records.append(record)
         return record
-
-    def read_end(self, seconds=TIMEOUT):
-        """Waits for the client to close; how it did. None: without close_notify."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                record = self.read(deadline - time.monotonic())
-            except Closed as closed:
-                return closed.args[0]
-            if record is None:
-                raise LabError(f"not closed within {seconds} s")
 
     def hold(self):
         """Keeps the connection, answering probes, until the client or the test ends it."""
@@ -221,28 +183,6 @@ class Connection:
             request = self.request("CONNECT")
         self.write(self.connected(**answer))
         return request
-
-    # CSTP.
-
-    def send(self, kind, payload=b""):
-        self.write(frame(kind, payload))
-
-    def next(self, seconds=TIMEOUT):
-        """(type, payload) of the next frame, or None; each record must be one frame."""
-        record = self.read(seconds)
-        if record is None:
-            return None
-        assert record[:4] == b"STF\x01" and record[7] == 0, f"no frame: {record[:16].hex()}"
-        length, kind = struct.unpack("!HB", record[4:7])
-        assert len(record) == 8 + length, f"a record of {len(record)} for a frame of {length}"
-        return kind, record[8:]
-
-    def expect(self, kind, seconds=TIMEOUT):
-        return wait_for(self.next, kind, seconds)
-
-    def probe(self, payload=b"alive?", seconds=TIMEOUT):
-        self.send(DPD_REQUEST, payload)
-        return self.expect(DPD_RESPONSE, seconds) == payload
 
     def association(self, **options):
         return Association(self.gateway.udp, self.tls.psk(), self.app_id, **options)

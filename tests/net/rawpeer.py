@@ -117,19 +117,8 @@ class Answer:
 
 # One TLS connection.
 
-class Peer:
-    def __init__(self, ns, device, address=GATEWAY_V4[0], **tls):
-        self.ns, self.device, self.address = ns, device, address
-        self.sock = open_socket(ns, socket.SOCK_STREAM, address)
-        self.tls = Tls(device, **{"server_name": GATEWAY_NAME, **tls})
-        self.types = set()  # of the frames that came
-        self.cookie = self.answer = None
-        try:
-            self._until(self.tls.handshake)
-        except Closed:
-            pass  # with TLS 1.3 a refusal comes later; what it was stands in tls.alert
-
-    # Bytes between OpenSSL and the socket.
+class Channel:
+    """Records and CSTP frames over a socket, sock, by what tls says: either end's."""
 
     def _flush(self):
         if data := self.tls.drain():
@@ -153,8 +142,7 @@ class Peer:
             self._receive()
 
     def _why(self, error):
-        alert = self.tls.alert
-        return f"alert {alert}" if alert is not None else str(error)
+        return str(error)
 
     def _receive(self):
         try:
@@ -165,17 +153,13 @@ class Peer:
             raise Closed(None)
         self.tls.feed(data)
 
-    def write(self, data):
-        """One record."""
-        self.tls.write(data)
-        self._flush()
-
     def read(self, seconds=TIMEOUT):
         """One record, or None."""
         return self._until(self.tls.read, seconds)
 
     def read_end(self, seconds=TIMEOUT):
-        """Waits for the other end to close and returns how; records that come before are kept."""
+        """Waits for the other end to close and returns how (None: without close_notify); records
+        that come before are kept."""
         self.left = []
         deadline = time.monotonic() + seconds
         while True:
@@ -186,6 +170,52 @@ class Peer:
             if record is None:
                 raise LabError(f"not closed within {seconds} s")
             self.left.append(record)
+
+    # CSTP.
+
+    def send(self, kind, payload=b""):
+        self.write(frame(kind, payload))
+
+    def next(self, seconds=TIMEOUT):
+        """(type, payload) of the next frame, or None; each record must be one frame."""
+        record = self.read(seconds)
+        if record is None:
+            return None
+        assert record[:4] == b"STF\x01" and record[7] == 0, f"no frame: {record[:16].hex()}"
+        length, kind = struct.unpack("!HB", record[4:7])
+        assert len(record) == 8 + length, f"a record of {len(record)} for a frame of {length}"
+        return kind, record[8:]
+
+    def expect(self, kind, seconds=TIMEOUT):
+        """The payload of the next frame of that type."""
+        return wait_for(lambda left: self.next(left), kind, seconds)
+
+    def probe(self, payload=b"alive?", seconds=TIMEOUT):
+        """Whether it lives: a DPD request, and its echo."""
+        self.send(DPD_REQUEST, payload)
+        return self.expect(DPD_RESPONSE, seconds) == payload
+
+
+class Peer(Channel):
+    def __init__(self, ns, device, address=GATEWAY_V4[0], **tls):
+        self.ns, self.device, self.address = ns, device, address
+        self.sock = open_socket(ns, socket.SOCK_STREAM, address)
+        self.tls = Tls(device, **{"server_name": GATEWAY_NAME, **tls})
+        self.types = set()  # of the frames that came
+        self.cookie = self.answer = None
+        try:
+            self._until(self.tls.handshake)
+        except Closed:
+            pass  # with TLS 1.3 a refusal comes later; what it was stands in tls.alert
+
+    def _why(self, error):
+        alert = self.tls.alert
+        return f"alert {alert}" if alert is not None else str(error)
+
+    def write(self, data):
+        """One record."""
+        self.tls.write(data)
+        self._flush()
 
     def close(self):
         """As openconnect does: without close_notify."""
@@ -232,30 +262,11 @@ class Peer:
         assert self.answer.status == expect, self.answer.first
         return self.answer
 
-    # CSTP.
-
-    def send(self, kind, payload=b""):
-        self.write(frame(kind, payload))
-
     def next(self, seconds=TIMEOUT):
-        """(type, payload) of the next frame, or None; each record must be one frame."""
-        record = self.read(seconds)
-        if record is None:
-            return None
-        assert record[:4] == b"STF\x01" and record[7] == 0, f"no frame: {record[:16].hex()}"
-        length, kind = struct.unpack("!HB", record[4:7])
-        assert len(record) == 8 + length, f"a record of {len(record)} for a frame of {length}"
-        self.types.add(kind)
-        return kind, record[8:]
-
-    def expect(self, kind, seconds=TIMEOUT):
-        """The payload of the next frame of that type."""
-        return wait_for(lambda left: self.next(left), kind, seconds)
-
-    def probe(self, payload=b"alive?", seconds=TIMEOUT):
-        """Whether it lives: a DPD request, and its echo."""
-        self.send(DPD_REQUEST, payload)
-        return self.expect(DPD_RESPONSE, seconds) == payload
+        got = super().next(seconds)
+        if got:
+            self.types.add(got[0])
+        return got
 
     # What CONNECT gave.
 

@@ -159,7 +159,7 @@ def test_b11_takes_401_for_log_in_again_once(lab, corp):
         assert [r.method for r in second.requests] == ["CONNECT"]
         assert [r.method for r in third.requests] == ["POST", "CONNECT"]
         assert third.requests[1].cookie == "webvpn=cookie2"
-        assert third.at - second.at < 1.5
+        assert third.at - second.at < 3
 
 
 def test_b11_a_second_401_is_a_refusal(lab, corp):

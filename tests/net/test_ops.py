@@ -917,6 +917,14 @@ def test_a_site_in_verify_watch_and_metrics(lab, corp):
 # ---- after a reload ----
 
 
+def test_a_reload_without_other_trust_does_not_say_that_it_has_changed(lab, corp):
+    gateway = start_gateway(lab, corp)
+    watch = Watch(gateway)
+    assert gateway.ctl("reload")[0] == 0
+    watch.wait_for("reloaded")
+    assert watch.events == ["snapshot", "reloaded"]
+
+
 def test_after_a_reload_every_answer_is_about_the_new(lab, corp):
     config = gateway_config(corp)
     config.set("trust", crl=[corp.write_crl(number=1)], crl_policy="strict")

@@ -21,8 +21,9 @@ import pytest
 
 import traffic
 from lab import CORP, CORP_NETS, GATEWAY_NAME, GATEWAY_V4, run, wait_until
-from peers import Openconnect, Tund, client_config, gateway_config
+from peers import TUNCTL, Openconnect, Tund, client_config, gateway_config
 from pki import SERVER_AUTH
+from rawpeer import DISCONNECT, Peer, connected
 
 BERLIN = {4: "10.20.0.10", 6: "fd20::10"}
 PARIS = {4: "10.30.0.10", 6: "fd30::10"}
@@ -301,6 +302,26 @@ def test_a_site_is_in_one_place(make_lab, make_corp, duplicate):
     wait_routed(lab)
 
 
+def test_who_comes_back_after_a_restart_takes_the_site_from_who_came_meanwhile(make_lab, make_corp):
+    lab = make_lab(laptops=("berlin", "other"))
+    lab.add_lan("berlin", "10.20.0", "fd20")
+    corp = make_corp(lab)
+    hq = Tund(lab, lab.gw, hq_config(corp))
+    hq.config.set('site "berlin"', match=["dns:berlin*.sites.corp.example"])
+    hq.start()
+    device = site_files(corp, "berlin")
+    cookie = connected(lab.berlin, device).cookie
+    hq.process.stop()
+    hq.start()
+    other = connected(lab.other, corp.device("berlin2", dns=["berlin2.sites.corp.example"]))
+    assert [s["state"] for s in hq.sessions()] == ["away", "open"]
+    back = Peer(lab.berlin, device)
+    back.connect(cookie=cookie)
+    assert [s["identity"] for s in hq.sessions()] == ["berlin.sites.corp.example"]
+    other.expect(DISCONNECT)
+    wait_routed(lab)
+
+
 # ---- what is dropped ----
 
 def foreign(hq):
@@ -488,9 +509,12 @@ def test_a_reload_gives_a_live_link_other_networks(branch):
 def test_a_reload_without_the_block_ends_the_link(branch):
     lab, corp = branch
     hq, berlin = start_link(lab, corp)
+    watch = lab.gw.spawn("watch", [TUNCTL, "-s", hq.socket, "-j", "watch"])
+    watch.wait_for('"snapshot"')
     hq.config.remove('site "berlin"')
     reload(hq)
     wait_routed(lab, wanted=[])
+    watch.wait_for('"site-down"')
     assert hq.sessions() == []
     berlin.wait_status(state="refused", last_reason="no-access")
 
@@ -511,6 +535,41 @@ def test_a_device_gives_way_to_the_site_that_got_its_address_by_a_reload(make_la
                0.2)
     traffic.assert_pings(lab.laptop, CORP[4])
     traffic.assert_pings(lab.berlin_lan, CORP[4])
+
+
+def test_a_reload_that_makes_two_links_of_one_site_leaves_one(make_lab, make_corp):
+    lab = make_lab(laptops=("berlin", "other"))
+    lab.add_lan("berlin", "10.20.0", "fd20")
+    corp = make_corp(lab)
+    hq = Tund(lab, lab.gw, hq_config(corp, duplicate="refuse"))
+    hq.config.set('site "berlin"', match=["cn=nobody"])
+    hq.config.set('access "sites"', match=["dns:*.sites.corp.example"], allow=ANY, accept=ANY)
+    hq.start()
+    site_client(lab, corp, "berlin").start()
+    Tund(lab, lab.other, client_config(corp, corp.device(
+        "berlin2", dns=["berlin2.sites.corp.example"]))).start()
+    hq.config.set('site "berlin"', match=["dns:berlin*.sites.corp.example"])
+    hq.write_config()
+    code, answer = hq.ctl("reload")
+    assert code == 0, answer
+    assert [(cut["identity"], cut["reason"]) for cut in answer["cut"]] == [
+        ("berlin2.sites.corp.example", "duplicate-identity")]
+    assert [s["identity"] for s in hq.sessions()] == ["berlin.sites.corp.example"]
+    wait_routed(lab)
+
+
+def test_a_reload_cannot_give_a_site_the_pool_that_stays_until_a_restart(branch):
+    lab, corp = branch
+    hq, _ = start_link(lab, corp)
+    hq.config.set("gateway", pool=["10.98.0.0/24", "fd98::/64"])
+    hq.config.set('site "berlin"', networks=["10.99.0.0/16"])
+    hq.write_config()
+    code, answer = hq.ctl("reload")
+    assert (code, answer["applied"]) == (1, False), answer
+    texts = [problem["text"] for problem in answer["problems"]]
+    assert "10.99.0.0/16 overlaps gateway.pool 10.99.0.0/24" in texts[0]
+    assert "until a restart" in texts[1]
+    assert hq.session("berlin.sites.corp.example")["networks"] == BERLIN_NETS
 
 
 # ---- two gateways, each the other's site ----

@@ -172,6 +172,8 @@ def test_a_client_that_is_up_says_so_first(daemon):
 @pytest.mark.parametrize("change, first", [
     ({"state": "refused", "last_reason": "cert-denied", "last_error": "the gateway refused",
       "advice": "get a new one"}, "the gateway refused (cert-denied); get a new one"),
+    ({"state": "refused", "last_reason": "cert-revoked", "advice": "get a new one",
+      "last_error": "cert-revoked: get a new one"}, "cert-revoked: get a new one"),
     ({"state": "waiting", "last_reason": "full", "last_error": "refused: full", "advice": None},
      "refused: full"),
     ({"state": "waiting", "last_error": "no route to host"}, "no route to host"),
@@ -369,8 +371,8 @@ VERIFY = {
          "fingerprint": "00"},
         {"subject": "CN=Root", "serial": "1", "kind": "root", "expires_at": ago(-86400 * 300.5),
          "fingerprint": "01"}],
-    "expires_at": ago(-86400 * 30.5), "lists_until_at": ago(-86400 * 6.5),
-    "until_at": ago(-86400 * 6.5), "until_reason": "crl-expired", "routes": ["10.0.0.0/8"],
+    "expires_at": ago(-86400 * 30.5), "lists_until_at": ago(-86400 * 6.5 - 1800),
+    "until_at": ago(-86400 * 6.5 - 1800), "until_reason": "crl-expired", "routes": ["10.0.0.0/8"],
     "blocks": [{"title": "staff", "kind": "access", "allow": ["10.0.0.0/8 any", "fd00::/8 any"],
                 "accept": ["10.1.0.0/16 tcp/22"], "routes": ["10.9.0.0/16"], "networks": [],
                 "addresses": []},
@@ -389,7 +391,7 @@ def test_verify_sends_the_certificates_and_shows_the_verdict(daemon, directory):
     far = VERIFY["chain"][1]["expires_at"][:10]
     assert out == (
         "accepted as a device: alice (cn)\n"
-        f"  until         {VERIFY['until_at'][:10]} (in 6 d 11 h), unless a revocation list is "
+        f"  until         {VERIFY['until_at'][:10]} (in 6 d 12 h), unless a revocation list is "
         "renewed before\n"
         f"  chain         CN=alice, leaf, serial 1f, until {day} (in 30 d)\n"
         f"                CN=Root, root, serial 1, until {far} (in 300 d)\n"

@@ -1,5 +1,5 @@
-/* data/access: which packets a list of rules lets pass. The device is 10.99.0.7 and fd00::7; behind it
- * are 10.20.0.0/16 and fd20::/48. */
+/* data/access: which packets a list of rules lets pass. The device is 10.99.0.7 and fd00::7; behind
+ * it are 10.20.0.0/16 and fd20::/48. */
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -118,6 +118,19 @@ static void test_bits(void **state)
 	assert_int_equal(addr_bits(&v6), 128);
 }
 
+static void test_of_bytes(void **state)
+{
+	static const uint8_t bytes[16] = {0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0xff, 0xff,
+					  0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01};
+	struct addr v4 = addr_of_bytes(4, bytes), v6 = addr_of_bytes(6, bytes);
+	struct addr same4 = addr_of("32.1.13.184"),
+		    same6 = addr_of("2001:db8:ffff:ffff:ffff:ffff:ffff:ff01");
+	(void)state;
+
+	assert_memory_equal(&v4, &same4, sizeof(v4)); /* nothing behind the first four */
+	assert_memory_equal(&v6, &same6, sizeof(v6));
+}
+
 static void test_is_host(void **state)
 {
 	static const struct {
@@ -358,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_no_address_prints),
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_of_bytes),
 		cmocka_unit_test(test_is_host),
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_endpoint_parse),

@@ -26,7 +26,8 @@ enum { PACKET_MAX = 256 };
 /* A whole UDP packet between two addresses. */
 #define V4(source, destination) "4500001c 00000000 40110000" source destination UDP
 #define V6(source, destination) "60000000 00081140" source destination UDP
-/* From A to B (C to D), with the rest of the packet; len, protocol, fragment field in hexadecimal. */
+/* From A to B (C to D), with the rest of the packet; len, protocol, fragment field in
+ * hexadecimal. */
 #define V4_OF(len, fragment, protocol, rest)                                                       \
 	"450000" len "0000" fragment "40" protocol "0000" A B rest
 #define V6_OF(len, next, rest) "60000000 00" len next "40" C D rest

@@ -202,7 +202,8 @@ static size_t count_hellos(struct rig_peer *peer)
 	return count;
 }
 
-/* OpenSSL repeats a hello by a clock of its own: what is counted is attempts, one candidate each. */
+/* OpenSSL repeats a hello by a clock of its own: what is counted is attempts, one candidate
+ * each. */
 static void test_client_tries(void **state)
 {
 	struct rig *rig = rig_new(true, NULL);

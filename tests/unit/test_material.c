@@ -1,4 +1,5 @@
-/* pki/material: the files that a configuration names, good and bad, in a directory of the test's. */
+/* pki/material: the files that a configuration names, good and bad, in a directory of the
+ * test's. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -398,8 +399,8 @@ static void test_read_file(void **state)
 	assert_string_equal(error, "/nowhere/x: No such file or directory");
 }
 
-/* OpenSSL would ask a terminal for the passphrase of what says that it is encrypted; the engine, which
- * makes material too, would be ended for that. The child's status: 0. */
+/* OpenSSL would ask a terminal for the passphrase of what says that it is encrypted; the engine,
+ * which makes material too, would be ended for that. The child's status: 0. */
 static int make_encrypted(const struct config *config, const char *leaf)
 {
 	static const char mark[] = "-----BEGIN CERTIFICATE-----\n";

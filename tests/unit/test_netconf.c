@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/netconf.h"
 
@@ -377,12 +378,43 @@ static void test_equal(void **state)
 	parent_msg_network_done(&a);
 }
 
+/* As many routes and exclusions as an answer holds, each route around each exclusion: work of moments,
+ * though the pieces would be millions. */
+static void test_a_flood_of_routes(void **state)
+{
+	enum { EACH = 590, SECONDS_MAX = 20 };
+	struct config_client config = {.routes_accept = true};
+	struct tunnel_params params = {.v6_len = 128};
+	struct prefix_list outer = {0};
+	struct parent_msg_network network;
+	clock_t start = clock();
+	(void)state;
+
+	assert_true(addr_parse("fd99::2", &params.v6));
+	for (unsigned i = 0; i < EACH; i++) {
+		struct addr far = {.family = 6, .bytes = {0x20}};
+		struct prefix route = prefix_of(&far, 3 + i % 60), hole;
+
+		far.bytes[8 + i % 6] = (uint8_t)i;
+		far.bytes[14] = (uint8_t)(i >> 8);
+		far.bytes[15] = (uint8_t)i;
+		hole = prefix_host(&far);
+		prefix_list_add(&params.routes, &route);
+		prefix_list_add(&params.exclude, &hole);
+	}
+	netconf_plan(&config, &params, &outer, MTU, &network);
+	assert_int_equal(network.routes.count, PARENT_MSG_ROUTES_MAX);
+	assert_true((clock() - start) / CLOCKS_PER_SEC < SECONDS_MAX);
+	parent_msg_network_done(&network);
+	tunnel_params_done(&params);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_dns),    cmocka_unit_test(test_behind),
-		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_equal),  cmocka_unit_test(test_a_flood_of_routes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* parent_reload: what the parent hands to an engine that it does not believe. Real files, and a real
- * key holder. */
+/* parent_reload: what the parent hands to an engine that it does not believe. Real files, and a
+ * real key holder. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -162,6 +162,29 @@ static void test_of_and_size(void **state)
 	}
 }
 
+static void test_lists_that_are_equal(void **state)
+{
+	struct prefix_list a = {0}, b = {0};
+	struct prefix ten = prefix_from("10.0.0.0/8"), half = prefix_from("10.0.0.0/9");
+	(void)state;
+
+	assert_true(prefix_list_equal(&a, &b));
+	prefix_list_add(&a, &ten);
+	prefix_list_add(&a, &half);
+	prefix_list_add(&b, &ten);
+	assert_false(prefix_list_equal(&a, &b));
+	assert_false(prefix_list_equal(&b, &a));
+	prefix_list_add(&b, &ten);
+	assert_false(prefix_list_equal(&a, &b));
+	b.items[1] = half;
+	assert_true(prefix_list_equal(&a, &b));
+	b.items[0] = half;
+	b.items[1] = ten;
+	assert_false(prefix_list_equal(&a, &b)); /* another order */
+	prefix_list_done(&a);
+	prefix_list_done(&b);
+}
+
 static void test_list(void **state)
 {
 	struct prefix_list list = {0};
@@ -348,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_relations),
 		cmocka_unit_test(test_of_and_size),
 		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_lists_that_are_equal),
 		cmocka_unit_test(test_carve_every_hole_from_every_block),
 		cmocka_unit_test(test_carve_all_pairs_of_holes),
 		cmocka_unit_test(test_carve_appends),

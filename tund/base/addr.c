@@ -254,6 +254,14 @@ struct endpoint addr_endpoint(const struct addr *addr, uint16_t port)
 	return at;
 }
 
+struct addr addr_of_bytes(unsigned family, const uint8_t *bytes)
+{
+	struct addr addr = {.family = (uint8_t)family};
+
+	memcpy(addr.bytes, bytes, addr_bits(&addr) / 8);
+	return addr;
+}
+
 struct addr addr_of_endpoint(const struct endpoint *at)
 {
 	struct addr addr = {0};

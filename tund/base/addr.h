@@ -26,6 +26,7 @@ struct endpoint {
 };
 
 bool addr_parse(const char *text, struct addr *ret);
+struct addr addr_of_bytes(unsigned family, const uint8_t *bytes); /* 4 or 16, network order */
 const char *addr_print(const struct addr *addr, char buf[static ADDR_TEXT]);
 bool addr_equal(const struct addr *a, const struct addr *b);
 int addr_compare(const struct addr *a, const struct addr *b); /* family, then bytes */

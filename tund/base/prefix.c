@@ -155,6 +155,15 @@ bool prefix_list_contains(const struct prefix_list *list, const struct addr *add
 	return false;
 }
 
+bool prefix_list_equal(const struct prefix_list *a, const struct prefix_list *b)
+{
+	bool same = a->count == b->count;
+
+	for (size_t i = 0; same && i < a->count; i++)
+		same = prefix_equal(&a->items[i], &b->items[i]);
+	return same;
+}
+
 /* The other half of the hole's ancestor that is one bit shorter than len. */
 static struct prefix sibling_at(const struct prefix *hole, unsigned len)
 {
@@ -189,23 +198,46 @@ void prefix_list_carve(const struct prefix *from, const struct prefix *hole,
 	}
 }
 
-/* Each piece left by one hole is carved by the next. It stays the fewest: a piece is half of a
- * prefix whose other half has, or had, a hole. */
+static void carve_half(const struct prefix *half, const struct prefix *holes, size_t count,
+		       struct prefix_list *ret);
+
+/* holes: of those, what overlaps `from`. By halves until one has no hole, or is one: whatever holes a
+ * gateway pushes, the work grows with their bits and not with the pieces. */
+static void carve_among(const struct prefix *from, const struct prefix *holes, size_t count,
+			struct prefix_list *ret)
+{
+	struct prefix whole = prefix_of(&from->addr, from->len), half;
+
+	if (count == 0) {
+		prefix_list_add(ret, from);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (holes[i].len <= from->len)
+			return;
+	}
+	half = prefix_of(&whole.addr, from->len + 1u);
+	carve_half(&half, holes, count, ret);
+	half = sibling_at(&half, half.len);
+	carve_half(&half, holes, count, ret);
+}
+
+static void carve_half(const struct prefix *half, const struct prefix *holes, size_t count,
+		       struct prefix_list *ret)
+{
+	struct prefix *within = xnew_array(struct prefix, count);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (prefix_overlaps(half, &holes[i]))
+			within[kept++] = holes[i];
+	}
+	carve_among(half, within, kept, ret);
+	free(within);
+}
+
 void prefix_list_carve_all(const struct prefix *from, const struct prefix_list *holes,
 			   struct prefix_list *ret)
 {
-	struct prefix_list left = {0};
-
-	prefix_list_add(&left, from);
-	for (size_t i = 0; i < holes->count; i++) {
-		struct prefix_list next = {0};
-
-		for (size_t j = 0; j < left.count; j++)
-			prefix_list_carve(&left.items[j], &holes->items[i], &next);
-		prefix_list_done(&left);
-		left = next;
-	}
-	for (size_t i = 0; i < left.count; i++)
-		prefix_list_add(ret, &left.items[i]);
-	prefix_list_done(&left);
+	carve_half(from, holes->items, holes->count, ret);
 }

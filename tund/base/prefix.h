@@ -37,6 +37,8 @@ uint64_t prefix_size(const struct prefix *prefix);
 void prefix_list_add(struct prefix_list *list, const struct prefix *prefix);
 void prefix_list_done(struct prefix_list *list);
 bool prefix_list_contains(const struct prefix_list *list, const struct addr *addr);
+/* The same prefixes in the same order. */
+bool prefix_list_equal(const struct prefix_list *a, const struct prefix_list *b);
 /* Adds to ret the fewest prefixes that cover `from` without `hole`; `from` itself where they do not
  * overlap, nothing where the hole covers it. Ascending. */
 void prefix_list_carve(const struct prefix *from, const struct prefix *hole,

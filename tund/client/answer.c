@@ -38,8 +38,7 @@ static void name_redirect(const struct http_head *head, struct dial_result *resu
 
 	snprintf(text, sizeof(text),
 		 "the gateway sends us on to \"%s\" (%u), which tund does not follow: if that is "
-		 "the "
-		 "right one, name it in client.gateway",
+		 "the right one, name it in client.gateway",
 		 show(http_field(head, "Location"), shown, sizeof(shown)), head->status);
 	refuse(result, REASON_PROTOCOL_ERROR, text);
 	result->hopeless = true;

@@ -41,7 +41,6 @@ enum {
 	OUTER_UDP = 8,
 	CSTP_TYPE = 1,
 	THE_SESSION = 1, /* a client has one */
-	GATEWAY_HOST_MAX = 256,
 };
 
 static void dial(struct client *client, bool renewal);
@@ -401,8 +400,8 @@ static unsigned planned_mtu(const struct client *client, const struct dial_resul
 	return client->flow && client->mtu && client->mtu < mtu ? client->mtu : mtu;
 }
 
-/* A gateway that has lost our lease: the tunnel goes on with what it gives now, but what runs inside
- * is bound to what it gave before. */
+/* A gateway that has lost our lease: the tunnel goes on with what it gives now, but what runs
+ * inside is bound to what it gave before. */
 static void tell_change(const struct addr *before, const struct addr *now)
 {
 	char then_text[ADDR_TEXT], now_text[ADDR_TEXT];
@@ -489,12 +488,12 @@ static void take_failure(struct client *client, const struct dial_result *result
 enum reason client_ask_gateway(const struct client *client, X509 *leaf, STACK_OF(X509) * chain,
 			       char *text, size_t size)
 {
-	char host[GATEWAY_HOST_MAX];
+	char host[DIAL_HOST_MAX];
 	uint16_t port;
 	struct verdict verdict;
 	enum reason reason;
 
-	addr_host_split(client->config->client.gateways.items[client->gateway], 443, host,
+	addr_host_split(client->config->client.gateways.items[client->gateway], DIAL_PORT, host,
 			sizeof(host), &port);
 	verdict = verify_ask(&(struct verify_question){
 		.trust = client->trust,
@@ -535,8 +534,7 @@ static void judge_networks(const struct client *client, struct prefix_list *netw
 			networks->items[kept++] = *network;
 		else
 			log_warn("the gateway takes %s for a network behind this host, which "
-				 "cannot be: "
-				 "it %s; passed over",
+				 "cannot be: it %s; passed over",
 				 prefix_print(network, text),
 				 network->len ? "holds the gateway's own address"
 					      : "is everything");

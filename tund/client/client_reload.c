@@ -98,7 +98,6 @@ void client_reload_swap(struct client *client, struct client_reload *reload)
 	client->options = reload->options;
 	client->config = reload->options.config;
 	client->trust = trust_with_denials(reload->options.trust, NULL, 0, old->generation + 1);
-	event_post(client->options.events, &(struct event){.kind = EVENT_TRUST_CHANGED});
 	trust_unref(old);
 	swap_setup(client, reload);
 	tune_worker(client);

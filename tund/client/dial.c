@@ -38,8 +38,6 @@ enum {
 	TLS_TIMEOUT_MS = 15000,
 	ANSWER_MAX = 256 * 1024,
 	INFORMATIONAL_MAX = 4,
-	DEFAULT_PORT = 443,
-	HOST_MAX = 256,
 };
 
 enum dial_state { DIAL_NAMES, DIAL_RACE, DIAL_TLS, DIAL_LOGIN, DIAL_CONNECT };
@@ -59,7 +57,7 @@ struct dial {
 	void (*done)(struct dial_result *result, void *user);
 	void *user;
 	enum dial_state state;
-	char host[HOST_MAX], host_field[HOST_MAX + 8];
+	char host[DIAL_HOST_MAX], host_field[DIAL_HOST_MAX + 8];
 	uint16_t port;
 	struct addr addresses[ADDRESSES_MAX];
 	size_t address_count, next_address;
@@ -245,6 +243,12 @@ static void fail_answer(struct dial *dial)
 	fail(dial, dial->result.reason, dial->result.refused, dial->result.text);
 }
 
+static void fail_broken(struct dial *dial, enum http_error error)
+{
+	answer_is_broken(error, &dial->result);
+	fail_answer(dial);
+}
+
 /* The login's connection ends with its answer: CONNECT goes to the same address on another. */
 static void dial_again(struct dial *dial)
 {
@@ -273,8 +277,7 @@ static bool take_login(struct dial *dial, const struct http_head *head, bool end
 	if (error == HTTP_MORE)
 		return false;
 	if (error) {
-		answer_is_broken(error, &dial->result);
-		fail_answer(dial);
+		fail_broken(dial, error);
 		return true;
 	}
 	if (!answer_lets_in(head, (char *)body, len, dial->cookie, &dial->result)) {
@@ -364,8 +367,7 @@ static bool take_answer(struct dial *dial, bool ended)
 	if (error == HTTP_MORE)
 		return false;
 	if (error) {
-		answer_is_broken(error, &dial->result);
-		fail_answer(dial);
+		fail_broken(dial, error);
 		return true;
 	}
 	if (dial->state == DIAL_LOGIN)
@@ -411,8 +413,7 @@ static void run_answer(struct dial *dial)
 		size_t len;
 
 		if (!room) {
-			answer_is_broken(HTTP_TOO_LARGE, &dial->result);
-			fail_answer(dial);
+			fail_broken(dial, HTTP_TOO_LARGE);
 			return;
 		}
 		result = tls_read(dial->tls, room, TLS_RECORD_MAX, &len);
@@ -675,12 +676,11 @@ struct dial *dial_start(const struct dial_options *options,
 	if (options->cookie)
 		snprintf(dial->cookie, sizeof(dial->cookie), "%s", options->cookie);
 	dial->resumed = dial->cookie[0] != '\0';
-	addr_host_split(options->gateway, DEFAULT_PORT, dial->host, sizeof(dial->host),
-			&dial->port);
+	addr_host_split(options->gateway, DIAL_PORT, dial->host, sizeof(dial->host), &dial->port);
 	is_v6 = strchr(dial->host, ':') != NULL;
 	snprintf(dial->host_field, sizeof(dial->host_field), "%s%s%s", is_v6 ? "[" : "", dial->host,
 		 is_v6 ? "]" : "");
-	if (dial->port != DEFAULT_PORT) {
+	if (dial->port != DIAL_PORT) {
 		size_t len = strlen(dial->host_field);
 
 		snprintf(dial->host_field + len, sizeof(dial->host_field) - len, ":%u", dial->port);

@@ -10,7 +10,7 @@
 
 struct names;
 
-enum { DIAL_TEXT = 512 };
+enum { DIAL_TEXT = 512, DIAL_PORT = 443 /* where none is named */, DIAL_HOST_MAX = 256 };
 
 /* An attempt finishes with what it began, whatever a reload changes meanwhile: it keeps the setup,
  * the trust and the names of its own. */

@@ -77,11 +77,11 @@ static void add_carved(const struct prefix *wanted, const struct prefix_list *ho
 static void add_routes(const struct prefix_list *wanted, const struct tunnel_params *params,
 		       const struct prefix_list *holes, struct prefix_list *ret)
 {
-	for (size_t i = 0; i < wanted->count; i++) {
+	for (size_t i = 0; i < wanted->count && ret->count < PARENT_MSG_ROUTES_MAX; i++) {
 		const struct prefix *prefix = &wanted->items[i];
-		struct prefix_list halves = {0};
+		struct prefix_list halves = {0}, before = {wanted->items, i};
 
-		if (!has_family(params, prefix->addr.family))
+		if (!has_family(params, prefix->addr.family) || is_listed(&before, prefix))
 			continue;
 		if (prefix->len == 0)
 			add_halves(prefix->addr.family, &halves);
@@ -143,22 +143,11 @@ bool netconf_is_behind(const struct prefix *network, const struct prefix_list *o
 	return network->len > 0;
 }
 
-static bool same_prefixes(const struct prefix_list *a, const struct prefix_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++) {
-		if (!prefix_equal(&a->items[i], &b->items[i]))
-			return false;
-	}
-	return true;
-}
-
 bool netconf_equal(const struct parent_msg_network *a, const struct parent_msg_network *b)
 {
 	if (a->mtu != b->mtu || a->is_site != b->is_site || a->domain_count != b->domain_count ||
-	    !same_prefixes(&a->addresses, &b->addresses) ||
-	    !same_prefixes(&a->routes, &b->routes) || !same_prefixes(&a->dns, &b->dns))
+	    !prefix_list_equal(&a->addresses, &b->addresses) ||
+	    !prefix_list_equal(&a->routes, &b->routes) || !prefix_list_equal(&a->dns, &b->dns))
 		return false;
 	for (size_t i = 0; i < a->domain_count; i++) {
 		if (strcmp(a->domains[i], b->domains[i]) != 0)

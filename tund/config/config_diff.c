@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/xalloc.h"
+#include "config/config_sites.h"
 #include "config/config_table.h"
 #include "config/config_values.h"
 
@@ -24,15 +25,6 @@ static bool same_texts(const struct config_strings *a, const struct config_strin
 
 	for (size_t i = 0; same && i < a->count; i++)
 		same = strcmp(a->items[i], b->items[i]) == 0;
-	return same;
-}
-
-static bool same_prefixes(const struct prefix_list *a, const struct prefix_list *b)
-{
-	bool same = a->count == b->count;
-
-	for (size_t i = 0; same && i < a->count; i++)
-		same = prefix_equal(&a->items[i], &b->items[i]);
 	return same;
 }
 
@@ -74,7 +66,7 @@ static bool same_rules(const struct config_rules *a, const struct config_rules *
 
 static bool same_routes(const struct config_client *a, const struct config_client *b)
 {
-	return a->routes_accept == b->routes_accept && same_prefixes(&a->routes, &b->routes);
+	return a->routes_accept == b->routes_accept && prefix_list_equal(&a->routes, &b->routes);
 }
 
 static bool same_value(const struct config_option *option, const void *a, const void *b)
@@ -110,7 +102,7 @@ static bool same_value(const struct config_option *option, const void *a, const 
 		return same_endpoints(a, b);
 	case CONFIG_ADDRESSES:
 	case CONFIG_PREFIXES:
-		return same_prefixes(a, b);
+		return prefix_list_equal(a, b);
 	case CONFIG_ROUTES:
 		return same_routes(a, b);
 	case CONFIG_RULES:
@@ -297,4 +289,17 @@ void config_diff_keep(struct config *now, const struct config *running)
 	now->observers_set = running->observers_set;
 	now->admins_set = running->admins_set;
 	now->user_set = running->user_set;
+}
+
+void config_diff_check(const struct config *now, struct config_problems *problems)
+{
+	size_t before = problems->count;
+
+	if (now->role != CONFIG_GATEWAY)
+		return;
+	config_sites_check(now, problems);
+	if (problems->count > before)
+		config_problem(problems, now->path, config_line(now, "gateway.pool"),
+			       "gateway.pool and gateway.listen stay as they are until a restart, "
+			       "and the sites do not fit them; restart, or change the sites later");
 }

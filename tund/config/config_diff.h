@@ -21,4 +21,7 @@ void config_diff_add(struct config_diff *diff, const char *name);
 /* Gives now the running values of all options that need a restart: it then says what is in force,
  * and the next reading still finds them changed. */
 void config_diff_keep(struct config *now, const struct config *running);
+/* After config_diff_keep: what of the new cannot be next to what was kept, though it could next to what
+ * the file says: an address that two could claim until the restart. */
+void config_diff_check(const struct config *now, struct config_problems *problems);
 void config_diff_done(struct config_diff *diff);

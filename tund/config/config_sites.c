@@ -1,5 +1,5 @@
-/* Every inner address has one owner: a device of the pool, a site, the gateway, or whoever stands behind
- * the gateway. What two could claim is refused here, before it is routed anywhere. */
+/* Every inner address has one owner: a device of the pool, a site, the gateway, or whoever stands
+ * behind the gateway. What two could claim is refused here, before it is routed anywhere. */
 #include "config/config_sites.h"
 
 #include "base/cleanup.h"
@@ -86,8 +86,7 @@ static void check_hosts(const struct check *check, const struct prefix *network,
 			continue;
 		REFUSE(check, "networks",
 		       "%s holds addresses that no site's hosts can have (%s); name the networks "
-		       "that are "
-		       "behind the site",
+		       "that are behind the site",
 		       text, never[i]);
 		return;
 	}
@@ -102,8 +101,7 @@ static void check_pools(const struct check *check, const struct prefix *network,
 		if (prefix_overlaps(network, &pools->items[i]))
 			REFUSE(check, "networks",
 			       "%s overlaps gateway.pool %s, of which the gateway gives addresses "
-			       "to "
-			       "devices; take it out, or give the pool other addresses",
+			       "to devices; take it out, or give the pool other addresses",
 			       text, prefix_print(&pools->items[i], pool));
 	}
 }
@@ -122,8 +120,7 @@ static void check_neighbours(const struct check *check, size_t at, const char *t
 			if (prefix_overlaps(&site->networks.items[i], network))
 				REFUSE(check, "networks",
 				       "%s overlaps %s of site \"%s\" (line %u); a network is "
-				       "behind one "
-				       "site, once",
+				       "behind one site, once",
 				       text, prefix_print(&site->networks.items[i], other),
 				       site->title, site->line);
 		}
@@ -210,8 +207,7 @@ static void check_behind(const struct check *check, const struct addr *addr, con
 		if (prefix_list_contains(&site->networks, addr))
 			REFUSE(check, "address",
 			       "%s is in the networks of site \"%s\" (line %u); the link's own "
-			       "address "
-			       "is of no network behind one, take one of the pool",
+			       "address is of no network behind one, take one of the pool",
 			       text, site->title, site->line);
 	}
 }
@@ -248,8 +244,7 @@ void config_sites_check(const struct config *config, struct config_problems *pro
 		if (total > CONFIG_SITES_PREFIXES_MAX) {
 			REFUSE(&check, "networks",
 			       "with this block the sites have more than %d networks together; "
-			       "write "
-			       "larger ones",
+			       "write larger ones",
 			       CONFIG_SITES_PREFIXES_MAX);
 			return;
 		}

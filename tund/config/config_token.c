@@ -183,8 +183,8 @@ static void read_string(struct config_lexer *lexer)
 			 quote);
 }
 
-/* What looks like a configuration elsewhere and is none here: how many bytes of it to pass over, and
- * why; 0 for others. */
+/* What looks like a configuration elsewhere and is none here: how many bytes of it to pass over,
+ * and why; 0 for others. */
 static size_t find_foreign(const struct config_lexer *lexer, const char **ret_why)
 {
 	static const struct {

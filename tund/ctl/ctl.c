@@ -314,8 +314,8 @@ static void on_silence(uv_timer_t *timer)
 
 /* ---- the socket ---- */
 
-/* Closes the oldest connection that asks nothing now, of those who may do least, if they may do no more
- * than the newcomer: observers do not keep an administrator out, nor cut one off. */
+/* Closes the oldest connection that asks nothing now, of those who may do least, if they may do no
+ * more than the newcomer: observers do not keep an administrator out, nor cut one off. */
 static bool make_room(struct ctl *ctl, enum role role)
 {
 	struct ctl_request *oldest = NULL;

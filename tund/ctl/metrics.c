@@ -351,7 +351,7 @@ static const struct row {
 	 fill_drops},
 	{"tund_denied_certificates", "gauge", "Certificates denied here by tunctl revoke.", BOTH,
 	 fill_denials},
-	{"tund_trust_generation", "gauge", "Grows with every change of CAs, lists and denials.",
+	{"tund_trust_generation", "gauge", "Grows with every reload and every change of denials.",
 	 BOTH, fill_generation},
 	{"tund_certificate_expiry_timestamp_seconds", "gauge", "When our own certificate expires.",
 	 BOTH, fill_certificate},

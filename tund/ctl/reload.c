@@ -5,7 +5,8 @@
  *			same code as at the start; the key holder has the new key. Nothing is in
  *			force. A problem ends it here, and nothing has changed
  *	3  compare      which options have changed, by their text or by what is in the files they
- *			name; those that need a restart keep the value they run with
+ *			name; those that need a restart keep the value they run with, and the rest
+ *			must fit them
  *	4  prepare      TLS contexts: the last that can fail
  *	5  swap         in force for whoever comes from now on. The parent takes its share (adopt)
  *	6  ask          every session, or the gateway in use, about the new trust and rules
@@ -161,12 +162,11 @@ static void compare_contents(struct reload *reload, const struct candidate *cand
 	const struct gateway *gateway = options->gateway;
 	const struct client *client = options->client;
 	const struct material *now = &candidate->material;
-	X509 *leaf = gateway ? gateway->options.leaf : client->options.leaf;
 	STACK_OF(X509) *chain = gateway ? gateway->options.chain : client->options.chain;
 	const struct buf *spki = gateway ? &gateway->options.spki : &client->options.spki;
-	const struct trust *trust = gateway ? gateway->trust : client->trust;
+	const struct trust *trust = ctl_trust(reload->ctl);
 
-	if (X509_cmp(leaf, now->leaf) != 0 || !same_stack(chain, now->chain))
+	if (X509_cmp(ctl_leaf(reload->ctl), now->leaf) != 0 || !same_stack(chain, now->chain))
 		config_diff_add(&reload->diff, "identity.certificate");
 	if (!same_bytes(spki, &candidate->spki))
 		config_diff_add(&reload->diff, "identity.key");
@@ -214,14 +214,27 @@ static void log_applied(const struct reload *reload, size_t cut, size_t changed)
 
 	log_names("changed", diff->changed, diff->changed_count);
 	log_names("needs a restart", diff->restart, diff->restart_count);
-	log_info("configuration read again: %zu changed, %zu need a restart; %zu sessions cut, %zu "
-		 "with other rights",
-		 diff->changed_count, diff->restart_count, cut, changed);
 	snprintf(text, sizeof(text),
 		 "%zu options changed, %zu need a restart; %zu sessions cut, %zu with other rights",
 		 diff->changed_count, diff->restart_count, cut, changed);
+	log_info("configuration read again: %s", text);
 	event_post(reload->ctl->options.events,
 		   &(struct event){.kind = EVENT_RELOADED, .text = text});
+}
+
+/* Before the sessions that it costs. Every reload makes a snapshot; not every one holds something
+ * new. */
+static void tell_trust(const struct reload *reload)
+{
+	static const char section[] = "trust.";
+
+	for (size_t i = 0; i < reload->diff.changed_count; i++) {
+		if (strncmp(reload->diff.changed[i], section, strlen(section)) != 0)
+			continue;
+		event_post(reload->ctl->options.events,
+			   &(struct event){.kind = EVENT_TRUST_CHANGED});
+		return;
+	}
 }
 
 /* The parent takes its share; what others look at here is the new. Returns what was in force, still
@@ -237,6 +250,7 @@ static struct candidate *put_in_force(struct reload *reload, struct candidate *c
 	options->warnings = &candidate->warnings;
 	parent_link_adopt(options->parent, candidate->key_generation);
 	log_set_level(candidate->config->log_level);
+	tell_trust(reload);
 	return before;
 }
 
@@ -364,6 +378,12 @@ static void on_candidate(struct candidate *candidate, void *user)
 	config_diff_find(options->config, candidate->config, &reload->diff);
 	compare_contents(reload, candidate);
 	config_diff_keep(candidate->config, options->config);
+	config_diff_check(candidate->config, &candidate->problems);
+	if (candidate->problems.count) {
+		refuse(reload, &candidate->problems);
+		candidate_free(candidate);
+		return;
+	}
 	applied = options->gateway ? apply_to_gateway(reload, candidate, error, sizeof(error))
 				   : apply_to_client(reload, candidate, error, sizeof(error));
 	if (applied)

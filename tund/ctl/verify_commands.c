@@ -14,7 +14,6 @@
 
 enum {
 	SENT_MAX = 32, /* as many as fit into a request, nearly */
-	DEFAULT_PORT = 443,
 };
 
 /* ---- what was sent ---- */
@@ -242,13 +241,13 @@ static struct verdict ask_all(const struct client *client, const struct sent *se
 	if (configured)
 		return ask_as(client, sent, configured, at);
 	for (size_t i = 0; i < gateways->count; i++) {
-		addr_host_split(gateways->items[i], DEFAULT_PORT, ret_name, size, &port);
+		addr_host_split(gateways->items[i], DIAL_PORT, ret_name, size, &port);
 		verdict = ask_as(client, sent, ret_name, at);
 		if (verdict.reason != REASON_NAME_MISMATCH)
 			return verdict;
 		verify_done(&verdict);
 	}
-	addr_host_split(gateways->items[0], DEFAULT_PORT, ret_name, size, &port);
+	addr_host_split(gateways->items[0], DIAL_PORT, ret_name, size, &port);
 	return ask_as(client, sent, ret_name, at);
 }
 
@@ -259,7 +258,7 @@ void verify_commands_client(struct ctl_request *request, const json_t *message)
 	json_t *error = read_sent(json_object_get(message, "certificates"), &sent), *reply;
 	time_t now = clock_wall();
 	struct verdict verdict;
-	char name[256];
+	char name[DIAL_HOST_MAX];
 
 	if (error) {
 		ctl_answer(request, error);

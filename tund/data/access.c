@@ -153,9 +153,8 @@ static bool protocol_fits(const struct rule *rule, uint8_t protocol)
 
 static bool net_fits(const struct rule *rule, const struct question *question)
 {
-	struct addr far = {.family = (uint8_t)question->family};
+	struct addr far = addr_of_bytes(question->family, question->far);
 
-	memcpy(far.bytes, question->far, question->family == 4 ? 4 : 16);
 	return prefix_contains(&rule->net, &far);
 }
 
@@ -265,14 +264,13 @@ static bool read_quoted(const uint8_t *packet, const struct ip_view *view, struc
 
 static bool is_own(const struct prefix_list *own, unsigned family, const uint8_t *address)
 {
-	struct addr addr = {.family = (uint8_t)family};
+	struct addr addr = addr_of_bytes(family, address);
 
-	memcpy(addr.bytes, address, family == 4 ? 4 : 16);
 	return prefix_list_contains(own, &addr);
 }
 
-/* An error passes where the packet it quotes may have passed, from whichever router it comes: in the
- * network, or behind the device. */
+/* An error passes where the packet it quotes may have passed, from whichever router it comes: in
+ * the network, or behind the device. */
 static bool error_passes(const struct access *access, enum access_direction direction,
 			 const struct prefix_list *own, const uint8_t *packet,
 			 const struct ip_view *view)

@@ -28,8 +28,9 @@ void access_free(struct access *access);
 /* Whether both let the same pass: the same rules, in whatever order. */
 bool access_equal(const struct access *a, const struct access *b);
 
-/* own: the device's addresses and the networks behind it. An ICMP error passes where the packet that it
- * quotes may have passed, also from a router that stands before the host which that was for. */
+/* own: the device's addresses and the networks behind it. An ICMP error passes where the packet
+ * that it quotes may have passed, also from a router that stands before the host which that was
+ * for. */
 bool access_allows(const struct access *access, enum access_direction direction,
 		   const struct prefix_list *own, const uint8_t *packet,
 		   const struct ip_view *view);

@@ -37,7 +37,7 @@
 	X(DROP_TRANSPORT, "bad-transport") /* TCP, UDP, ICMP header cut, or its length lies */     \
 	X(DROP_FRAGMENT, "bad-fragment")   /* tiny, overlapping, endless */                        \
 	X(DROP_ROUTED, "source-routed")	   /* IPv4 option or IPv6 routing header */                \
-	X(DROP_MULTICAST, "multicast")	   /* this and the next: source or destination */          \
+	X(DROP_MULTICAST, "multicast")	   /* to "martian": source or destination */               \
 	X(DROP_BROADCAST, "broadcast")	   /* 255.255.255.255 */                                   \
 	X(DROP_LOOPBACK, "loopback")                                                               \
 	X(DROP_LINK_LOCAL, "link-local")                                                           \

@@ -67,9 +67,8 @@ struct flow *flow_by_inner(struct flow_table *table, unsigned family, const uint
 
 bool flow_owns(const struct flow *flow, unsigned family, const uint8_t *address)
 {
-	struct addr addr = {.family = (uint8_t)family};
+	struct addr addr = addr_of_bytes(family, address);
 
-	memcpy(addr.bytes, address, family == 4 ? 4 : 16);
 	return prefix_list_contains(&flow->spec.own, &addr);
 }
 

@@ -8,7 +8,7 @@
  *	                   MSS of a SYN
  *	6  offload_join    neighbours of one stream become one packet; worker_flush writes it
  *
- * Functions stand in this order, the leaves of a step before it. */
+ * Functions stand the other way round, each behind those that it calls. */
 #include "data/inbound.h"
 
 #include <string.h>

@@ -8,7 +8,7 @@
  *	5  seal_pieces     split, and each piece sealed: DTLS into the batch, or CSTP on TLS
  *	6  worker_flush    one UDP GSO call for a run of equal records; TLS channels sent
  *
- * Functions stand in this order. */
+ * Functions stand in this order, but 1, which calls 2 to 5, behind 4. */
 #include "data/outbound.h"
 
 #include <errno.h>

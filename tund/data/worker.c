@@ -72,29 +72,21 @@ void worker_tell_mtu(struct worker *worker, struct flow *flow)
 	tell(worker, make_event(WORKER_MTU, flow));
 }
 
-static const char *print_view_addr(unsigned family, const uint8_t *bytes,
-				   char text[static ADDR_TEXT])
-{
-	struct addr addr = {.family = (uint8_t)family};
-
-	memcpy(addr.bytes, bytes, family == 4 ? 4 : 16);
-	return addr_print(&addr, text);
-}
-
 void worker_name_foreign(const struct worker *worker, struct flow *flow, const struct ip_view *view)
 {
+	struct addr from = addr_of_bytes(view->family, view->source);
+	struct addr to = addr_of_bytes(view->family, view->destination);
 	char source[ADDR_TEXT], destination[ADDR_TEXT];
 	int64_t now_us = clock_now_us();
 
 	if (flow->foreign_us && now_us - flow->foreign_us < FOREIGN_US)
 		return;
 	flow->foreign_us = now_us;
-	print_view_addr(view->family, view->source, source);
-	print_view_addr(view->family, view->destination, destination);
+	addr_print(&from, source);
+	addr_print(&to, destination);
 	if (worker->options.is_client)
 		log_info("dropped a packet from %s to %s: the source is neither our inner address "
-			 "nor "
-			 "in a network that the gateway says is behind us",
+			 "nor in a network that the gateway says is behind us",
 			 source, destination);
 	else
 		log_warn(

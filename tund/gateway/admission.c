@@ -252,8 +252,8 @@ static bool is_duplicate(const struct session *session, const struct config_acce
 		(site && other->site == site));
 }
 
-/* Others of the same identity or site, when this session is about to take addresses. A site is in one
- * place: its networks can be routed to one. */
+/* Others of the same identity or site, when this session is about to take addresses. A site is in
+ * one place: its networks can be routed to one. */
 static enum reason settle_duplicates(struct gateway *gateway, struct session *session,
 				     const struct config_access *site)
 {
@@ -642,6 +642,8 @@ static enum reason admit(struct gateway *gateway, struct handshake_event *event,
 		return_lease(gateway, session);
 	if (!session->lease)
 		reason = take_place(gateway, session, site, &event->offer);
+	else if (site) /* from before a restart it has its place, but another may be the link now */
+		reason = settle_duplicates(gateway, session, site);
 	if (reason == REASON_NONE)
 		*ret = session;
 	else if (holds_place(session))

@@ -10,8 +10,8 @@ void admission_connect(struct gateway *gateway, struct handshake_event *event);
 /* As above, but what is the site's has been seen to. */
 void admission_connect_now(struct gateway *gateway, struct handshake_event *event);
 
-/* The blocks of the configuration in force that match a certificate; *ret_count 0: it is not let in,
- * as also one that two sites could mean. The caller frees. Also what tunctl verify asks. */
+/* The blocks of the configuration in force that match a certificate; *ret_count 0: it is not let
+ * in, as also one that two sites could mean. The caller frees. Also what tunctl verify asks. */
 const struct config_access **admission_blocks(const struct gateway *gateway,
 					      const struct identity_cert *cert, size_t *ret_count);
 /* The one among them that is a site's, or NULL. */

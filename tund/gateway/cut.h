@@ -1,5 +1,5 @@
 #pragma once
-/* Waiting until all flows that were ordered cut are known to be. */
+/* Waiting until the workers have done what was ordered: flows cut, or given other rules. */
 
 #include <stddef.h>
 

@@ -120,7 +120,8 @@ static void order_cut(struct gateway *gateway, const struct session *session, en
 	worker_post(gateway->worker, order);
 }
 
-/* Whatever flow of it is left, one that drains perhaps, goes before its addresses are used again. */
+/* Whatever flow of it is left, one that drains perhaps, goes before its addresses are used
+ * again. */
 void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason)
 {
 	if (session->state != SESSION_PENDING)

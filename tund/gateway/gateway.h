@@ -125,13 +125,14 @@ const struct worker_flow_report *gateway_report_of(const struct gateway_report *
 /* For whoever watches: what happened to a session, and why (either may be missing). */
 void gateway_tell_session(const struct gateway *gateway, enum event_kind kind,
 			  const struct session *session, enum reason reason, const char *text);
-/* The session is over: out of the table, lease released, cookie forgotten. Its flow is cut already.
- */
+/* The session is over: its flows cut, out of the table, lease released, cookie forgotten. */
 void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason);
-/* Cuts the session's flows; the worker's acknowledgement closes it. then (may be NULL) is told. */
+/* The same, with a text for the peer, and counted as cut from here. then (may be NULL) is told when
+ * no worker carries for it any more. */
 void gateway_cut_session(struct gateway *gateway, struct session *session, enum reason reason,
 			 const char *text, struct gateway_cut *then);
-/* Adds the addresses that no device gets by chance: the gateway's outer ones, and those of sites. */
+/* Adds the addresses that no device gets by chance: the gateway's outer ones, and those of
+ * sites. */
 void gateway_find_reserved(const struct gateway_options *options, struct prefix_list *reserved);
 /* How the handshake threads begin a connection. */
 struct handshake_pool_options gateway_handshake_options(const struct gateway_options *options,

@@ -7,6 +7,7 @@
  *	ask      each session about the new trust, then the new blocks:
  *		   refused            its flows are cut, or its place is taken if it is away
  *		   other rules        its flows get them, in turn with its packets: none is lost
+ *		   a second of a site is cut, too
  *		   the same as before nothing is touched
  *
  * What is pushed (routes, resolvers, times, MTU) waits for the session's next CONNECT: the protocol
@@ -164,15 +165,6 @@ static void refuse(struct asking *asking, struct session *session, enum reason r
 	gateway_cut_session(gateway, session, reason, reason_advice(reason), asking->pending);
 }
 
-static bool same_prefixes(const struct prefix_list *a, const struct prefix_list *b)
-{
-	bool same = a->count == b->count;
-
-	for (size_t i = 0; same && i < a->count; i++)
-		same = prefix_equal(&a->items[i], &b->items[i]);
-	return same;
-}
-
 /* Takes spec. */
 static void order_rules(struct asking *asking, const struct session *session,
 			struct flow_spec *spec)
@@ -191,7 +183,7 @@ static void order_rules(struct asking *asking, const struct session *session,
 
 static bool same_rules(const struct flow_spec *a, const struct flow_spec *b)
 {
-	return access_equal(a->access, b->access) && same_prefixes(&a->own, &b->own);
+	return access_equal(a->access, b->access) && prefix_list_equal(&a->own, &b->own);
 }
 
 /* Old and new rules are both compiled: what counts is what passes, not how it is written. */
@@ -199,10 +191,12 @@ static void ask_rules(struct asking *asking, struct session *session)
 {
 	struct gateway_reload_result *result = asking->result;
 	struct flow_spec before = {0}, after = {0};
+	const struct config_access *site = session->site;
 
 	admission_rules(session, &before);
 	admission_stand(asking->gateway, session);
 	if (session->block_count == 0) {
+		session->site = site; /* whose link ends */
 		refuse(asking, session, REASON_NO_ACCESS,
 		       "no access or site block matches the identity any more");
 		flow_spec_done(&before);
@@ -227,8 +221,7 @@ static void ask_session(struct asking *asking, struct session *session)
 	char text[sizeof(((struct verdict *)0)->text)] = "";
 	enum reason reason;
 
-	/* Restored from the store, or not further than its login: it shows what it has when it
-	 * comes. */
+	/* Restored from the store: it shows what it has when it comes. */
 	if (!session->cert)
 		return;
 	reason = ask_trust(asking->gateway, session, text, sizeof(text));
@@ -236,6 +229,34 @@ static void ask_session(struct asking *asking, struct session *session)
 		refuse(asking, session, reason, text);
 	else if (session->state != SESSION_PENDING)
 		ask_rules(asking, session);
+}
+
+/* Whether the site's link is rather that one: it is up, or was there first. */
+static bool gives_way(const struct session *session, const struct session *other)
+{
+	if (other == session || other->site != session->site)
+		return false;
+	if (other->state != session->state)
+		return other->state == SESSION_OPEN;
+	return other->id < session->id;
+}
+
+/* Blocks that match more than before may have made two sessions the links of one site, whose networks
+ * can be routed to one. */
+static void settle_site(struct asking *asking, struct session *session)
+{
+	struct session *sessions = asking->gateway->sessions.sessions;
+
+	if (!session->site)
+		return;
+	for (const struct session *other = sessions; other; other = other->hh.next) {
+		if (!gives_way(session, other))
+			continue;
+		session->site = NULL; /* whose link does not end */
+		refuse(asking, session, REASON_DUPLICATE_IDENTITY,
+		       "another session is the link of its site");
+		return;
+	}
 }
 
 static void on_settled(void *user)
@@ -256,6 +277,8 @@ void gateway_reload_ask(struct gateway *gateway,
 	asking.pending = cut_new(on_settled, asking.result);
 	HASH_ITER(hh, gateway->sessions.sessions, session, next)
 	ask_session(&asking, session);
+	HASH_ITER(hh, gateway->sessions.sessions, session, next)
+	settle_site(&asking, session);
 	site_publish(gateway);
 	cut_done(asking.pending);
 }

@@ -1,7 +1,7 @@
 /* A revocation:
  *
  *	1  find_denials      which certificates the operator means
- *	2  change_trust      a new snapshot, a higher generation: nobody gets in by them from here
+ *	2  change_denials    a new snapshot, a higher generation: nobody gets in by them from here
  *	                     on; whoever is between its handshake and main is asked again there
  *	                     (admission)
  *	3  cut_denied        each session that stands on one: out of the table, its flows cut
@@ -241,7 +241,7 @@ static int find_denials(const struct gateway *gateway, const struct revoke_selec
 /* ---- 2: trust ---- */
 
 /* base with exactly the denials of gateway->denied. */
-static void change_trust(struct gateway *gateway, const struct trust *base)
+void revoke_adopt(struct gateway *gateway, const struct trust *base)
 {
 	_cleanup_free_ struct trust_denial *denials =
 		xnew_array(struct trust_denial, gateway->denied_count);
@@ -252,12 +252,12 @@ static void change_trust(struct gateway *gateway, const struct trust *base)
 	gateway->trust =
 		trust_with_denials(base, denials, gateway->denied_count, old->generation + 1);
 	trust_unref(old);
-	event_post(gateway->options.events, &(struct event){.kind = EVENT_TRUST_CHANGED});
 }
 
-void revoke_adopt(struct gateway *gateway, const struct trust *base)
+static void change_denials(struct gateway *gateway)
 {
-	change_trust(gateway, base);
+	revoke_adopt(gateway, gateway->trust);
+	event_post(gateway->options.events, &(struct event){.kind = EVENT_TRUST_CHANGED});
 }
 
 static void add_denied(struct gateway *gateway, const struct store_denied *denied)
@@ -281,7 +281,7 @@ static void add_denied(struct gateway *gateway, const struct store_denied *denie
 void revoke_load(struct gateway *gateway)
 {
 	if (gateway->denied_count)
-		change_trust(gateway, gateway->trust);
+		revoke_adopt(gateway, gateway->trust);
 }
 
 /* ---- 3 to 6 ---- */
@@ -414,7 +414,7 @@ int revoke_deny(struct gateway *gateway, const struct revoke_selector *selector,
 			 denied->denial.serial, reason ? ": " : "", reason ? reason : "");
 		add_denied(gateway, denied);
 	}
-	change_trust(gateway, gateway->trust);
+	change_denials(gateway);
 	cut_denied(gateway, result);
 	return 0;
 }
@@ -493,7 +493,7 @@ int revoke_undeny(struct gateway *gateway, const struct revoke_selector *selecto
 		return -ENOENT;
 	}
 	tell(gateway, EVENT_UNREVOKED, &dropped, NULL);
-	change_trust(gateway, gateway->trust);
+	change_denials(gateway);
 	result = make_result(gateway, &dropped, done, user);
 	keys = xnew_array(struct trust_denial, dropped.count);
 	for (size_t i = 0; i < dropped.count; i++) {

@@ -2,8 +2,8 @@
  * opened, away, closed, reload ──▶ site_publish ──end of the turn──▶ the parent is told
  *
  * The parent is always told the whole set, and changes what differs. So a link is routed before its
- * first packet can be answered, and what leaves and comes within one turn, as a session that another of
- * the same site replaces, is not touched. */
+ * first packet can be answered, and what leaves and comes within one turn, as a session that
+ * another of the same site replaces, is not touched. */
 #include "gateway/site.h"
 
 #include <stdlib.h>
@@ -76,8 +76,8 @@ static void drop_covered(struct prefix_list *routes, const struct prefix_list *n
 }
 
 /* What both have: one of two prefixes that overlap covers the other. */
-static void push_overlap(const struct config_access *site, const struct prefix *rule,
-			 const struct prefix_list *there, bool with6, struct tunnel_params *params)
+static void push_overlap(const struct prefix *rule, const struct prefix_list *there, bool with6,
+			 struct prefix_list *routes)
 {
 	for (size_t i = 0; i < there->count; i++) {
 		const struct prefix *prefix = &there->items[i];
@@ -86,32 +86,35 @@ static void push_overlap(const struct config_access *site, const struct prefix *
 			continue;
 		if (rule->len > prefix->len)
 			prefix = rule;
-		if (is_covered(&params->routes, prefix))
-			continue;
-		if (params->routes.count < TUNNEL_PARAMS_ROUTES_MAX)
-			prefix_list_add(&params->routes, prefix);
-		else
-			log_warn("site \"%s\": more routes than can be pushed; let gateway.routes "
-				 "cover "
-				 "its sites with fewer",
-				 site->title);
+		if (!is_covered(routes, prefix))
+			prefix_list_add(routes, prefix);
 	}
 }
 
 static void push_reached(const struct config *config, const struct config_access *site,
-			 const struct config_rules *rules, bool with6, struct tunnel_params *params)
+			 const struct config_rules *rules, bool with6, struct prefix_list *routes)
 {
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct prefix *rule = &rules->items[i].net;
 
-		push_overlap(site, rule, &config->gateway.pool, with6, params);
+		push_overlap(rule, &config->gateway.pool, with6, routes);
 		for (size_t k = 0; k < config->access_count; k++) {
 			if (&config->access[k] == site)
 				continue;
-			push_overlap(site, rule, &config->access[k].networks, with6, params);
-			push_overlap(site, rule, &config->access[k].address, with6, params);
+			push_overlap(rule, &config->access[k].networks, with6, routes);
+			push_overlap(rule, &config->access[k].address, with6, routes);
 		}
 	}
+}
+
+static void cut_routes(const struct config_access *site, struct prefix_list *routes)
+{
+	if (routes->count <= TUNNEL_PARAMS_ROUTES_MAX)
+		return;
+	log_warn("site \"%s\": only %d of %zu routes can be pushed; let gateway.routes cover the "
+		 "other sites with fewer",
+		 site->title, TUNNEL_PARAMS_ROUTES_MAX, routes->count);
+	routes->count = TUNNEL_PARAMS_ROUTES_MAX;
 }
 
 /* Its own networks, never as routes; and routes to what its rules name of devices and other sites:
@@ -124,8 +127,9 @@ void site_fill_params(const struct gateway *gateway, const struct config_access 
 			prefix_list_add(&params->networks, &site->networks.items[i]);
 	}
 	drop_covered(&params->routes, &site->networks);
-	push_reached(gateway->config, site, &site->allow, with6, params);
-	push_reached(gateway->config, site, &site->accept, with6, params);
+	push_reached(gateway->config, site, &site->allow, with6, &params->routes);
+	push_reached(gateway->config, site, &site->accept, with6, &params->routes);
+	cut_routes(site, &params->routes);
 }
 
 /* ---- the routes there should be ---- */
@@ -224,24 +228,13 @@ static void on_published(int error, const char *text, void *user)
 	take_trouble(user, error, text);
 }
 
-static bool same_list(const struct prefix_list *a, const struct prefix_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++) {
-		if (!prefix_equal(&a->items[i], &b->items[i]))
-			return false;
-	}
-	return true;
-}
-
 /* False: the parent has been told of the same already. */
 static bool ask_routes(struct gateway *gateway, bool again, parent_link_network_fn done, void *user)
 {
 	struct gateway_sites *sites = &gateway->sites;
 	struct prefix_list routes = find_routes(gateway);
 
-	if (!again && same_list(&routes, &sites->asked)) {
+	if (!again && prefix_list_equal(&routes, &sites->asked)) {
 		prefix_list_done(&routes);
 		return false;
 	}

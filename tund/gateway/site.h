@@ -15,8 +15,8 @@ void site_reserve(const struct config *config, struct prefix_list *reserved);
 void site_fill_params(const struct gateway *gateway, const struct config_access *site, bool with6,
 		      struct tunnel_params *params);
 
-/* Holds a CONNECT back until the routes to its site are there, and hands it to admission_connect_now
- * then; false: nothing is missing, or it is no site's. */
+/* Holds a CONNECT back until the routes to its site are there, and hands it to
+ * admission_connect_now then; false: nothing is missing, or it is no site's. */
 bool site_hold(struct gateway *gateway, struct handshake_event *event);
 /* Sessions or blocks have changed: at the end of this turn the routes follow. */
 void site_publish(struct gateway *gateway);

@@ -1,7 +1,7 @@
 #pragma once
 /* Where a private key comes from: a file, the configuration itself, or a token behind a store URI
- * (RFC 7512 for pkcs11:). Only the key holder opens one; what it may no longer open by name comes as
- * descriptors, from a parent that has looked at the files. */
+ * (RFC 7512 for pkcs11:). Only the key holder opens one; what it may no longer open by name comes
+ * as descriptors, from a parent that has looked at the files. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -26,8 +26,8 @@
 const char *crl_problem(X509_CRL *crl);
 /* issuer's key signed it, and issuer may sign lists. Its name is not compared. */
 bool crl_signed_by(X509_CRL *crl, X509 *issuer);
-/* The list that counts for an authority, NULL where there is none, and what the policy makes of that
- * for what the authority has issued: REASON_CRL_* with a text, or REASON_NONE. */
+/* The list that counts for an authority, NULL where there is none, and what the policy makes of
+ * that for what the authority has issued: REASON_CRL_* with a text, or REASON_NONE. */
 enum reason crl_judge(const struct trust *trust, X509 *issuer, time_t at,
 		      const struct trust_crl **ret, char *text, size_t size);
 /* REASON_CERT_REVOKED, REASON_CRL_*, or REASON_NONE; cert's signature by issuer has been verified.

@@ -407,7 +407,8 @@ static int read_certificates(struct loading *loading, const struct buf *content,
 		sk_X509_push(ret->chain, cert);
 	BIO_free(bio);
 	at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-	/* A reload makes it beside live connections: SSL_get_error must not see what failed here. */
+	/* A reload makes it beside live connections: SSL_get_error must not see what failed
+	 * here. */
 	ERR_clear_error();
 	if (!ret->leaf) {
 		certificate_problem(loading,

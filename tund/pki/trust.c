@@ -197,8 +197,8 @@ static bool knows_crl(const struct trust *trust, X509_CRL *crl)
 	return false;
 }
 
-/* The first look-up sorts the entries, under a lock; now no thread waits for it. X509_CRL_sort would
- * also have the list encoded anew, in that order, which is not what was signed. */
+/* The first look-up sorts the entries, under a lock; now no thread waits for it. X509_CRL_sort
+ * would also have the list encoded anew, in that order, which is not what was signed. */
 static void sort_entries(X509_CRL *crl)
 {
 	X509_REVOKED *entry;

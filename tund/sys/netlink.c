@@ -151,7 +151,9 @@ static struct netlink_op_way way_of(const struct netlink_plan *plan, const struc
 static bool keeps_route(const struct change *change, const struct prefix_list *routes,
 			const struct prefix *route)
 {
-	return change->old->metric == change->new->metric &&has_prefix(routes, route);
+	bool same_metric = change->old->metric == change->new->metric;
+
+	return same_metric && has_prefix(routes, route);
 }
 
 struct claims {

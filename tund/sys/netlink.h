@@ -8,9 +8,9 @@
 
 enum { NETLINK_NAME = 16 };
 
-/* One network can be reached both ways when two gateways are each other's site: by what a gateway routes to
- * the site that has dialled it, and by what the other has pushed to our client. The first is there only
- * while its link is up, so it goes first. */
+/* One network can be reached both ways when two gateways are each other's site: by what a gateway
+ * routes to the site that has dialled it, and by what the other has pushed to our client. The first
+ * is there only while its link is up, so it goes first. */
 enum { NETLINK_METRIC_SITE = 20, NETLINK_METRIC_PUSHED = 40 };
 
 /* All that is set on an interface. Everything hangs on it and goes with it. */

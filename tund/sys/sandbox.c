@@ -192,8 +192,9 @@ static const struct rule named_files[] = {
 	{.name = NULL},
 };
 
-/* No file is opened. But when much memory of a thread becomes free (a peer can bring that about), the
- * allocator looks into /proc/sys/vm/overcommit_memory before it gives it back, and does without. */
+/* No file is opened. But when much memory of a thread becomes free (a peer can bring that about),
+ * the allocator looks into /proc/sys/vm/overcommit_memory before it gives it back, and does
+ * without. */
 static const struct rule no_open[] = {
 	{.name = "openat", IS(2, O_RDONLY | O_CLOEXEC), .error = ENOSYS},
 	{.name = NULL},
@@ -204,8 +205,8 @@ static const struct rule read_only_open[] = {
 	{.name = NULL},
 };
 
-/* What is read at a reload goes to the engine, and a key that stands in the configuration to the key
- * holder, as memory that has a descriptor. */
+/* What is read at a reload goes to the engine, and a key that stands in the configuration to the
+ * key holder, as memory that has a descriptor. */
 static const struct rule handed_memory[] = {
 	{.name = "memfd_create"},
 	{.name = NULL},

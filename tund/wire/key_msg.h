@@ -25,7 +25,8 @@ struct key_msg_request {
 struct key_msg_reply {
 	uint64_t id;
 	uint16_t error; /* 0, or an errno: EPERM what may not be signed, EIO the token failed,
-			 * ENOKEY no key of this generation (any more), EBADMSG no request at all (id is then 0) */
+			 * ENOKEY no key of this generation (any more), EBADMSG no request at all
+			 * (id is then 0) */
 	const uint8_t *signature;
 	size_t signature_len;
 };
