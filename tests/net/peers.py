@@ -63,7 +63,8 @@ class Config:
 
 
 def gateway_config(corp, **gateway):
-    """A gateway for everyone of the corporation, with short timers."""
+    """A gateway for everyone of the corporation, with short timers. One host of a lab is many devices,
+    faster than any source of connections should be: tests of the limits set their own."""
     certificate, key = corp.gateway_files
     options = {"listen": ["0.0.0.0:443", "[::]:443"], "interface": "tund0", "pool": POOLS,
                "routes": list(CORP_NETS), "dpd": "3s", "keepalive": "10s", "rekey": "1h", **gateway}
@@ -72,7 +73,8 @@ def gateway_config(corp, **gateway):
             .set("identity", certificate=certificate, key=key)
             .set("trust", ca=[corp.ca])
             .set('access "everyone"', match=["o=Corp"],
-                 allow=["0.0.0.0/0 any", "::/0 any"], accept=["0.0.0.0/0 any", "::/0 any"]))
+                 allow=["0.0.0.0/0 any", "::/0 any"], accept=["0.0.0.0/0 any", "::/0 any"])
+            .set("limits", handshakes=1000, handshakes_per_source=1000))
 
 
 def client_config(corp, device, gateway=GATEWAY_NAME + ":443", **client):
