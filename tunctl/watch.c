@@ -67,13 +67,13 @@ static char *describe_peer(const json_t *line)
 
 /* ---- lines ---- */
 
-static void print_refused(const json_t *line)
+static void print_refused(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *peer = describe_peer(line);
 	_cleanup_free_ char *why = describe_why(line);
 	_cleanup_free_ char *handshake = describe_handshake(line);
 
-	printf("refused %s%s%s\n", peer, why, handshake);
+	printf("%s %s%s%s\n", what, peer, why, handshake);
 }
 
 static void print_arrival(const json_t *line, const char *what)
@@ -87,23 +87,13 @@ static void print_arrival(const json_t *line, const char *what)
 	printf("%s %s%s, address %s%s\n", who, what, from, addresses, handshake);
 }
 
-static void print_opened(const json_t *line)
-{
-	print_arrival(line, "opened");
-}
-
-static void print_back(const json_t *line)
-{
-	print_arrival(line, "is back");
-}
-
-static void print_renewed(const json_t *line)
+static void print_renewed(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *who = describe_session(line);
 	_cleanup_free_ char *from = optional(line, "peer_address", "from");
 	_cleanup_free_ char *handshake = describe_handshake(line);
 
-	printf("%s has renewed its keys%s%s\n", who, from, handshake);
+	printf("%s %s%s%s\n", who, what, from, handshake);
 }
 
 static void print_session(const json_t *line, const char *what)
@@ -114,27 +104,12 @@ static void print_session(const json_t *line, const char *what)
 	printf("%s %s%s\n", who, what, why);
 }
 
-static void print_closed(const json_t *line)
-{
-	print_session(line, "closed");
-}
-
-static void print_away(const json_t *line)
-{
-	print_session(line, "is away");
-}
-
-static void print_changed(const json_t *line)
-{
-	print_session(line, "has other rights now");
-}
-
-static void print_transport(const json_t *line)
+static void print_transport(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *who = describe_session(line);
 	_cleanup_free_ char *over = field_text(line, "text");
 
-	printf("%s goes over %s\n", who, over);
+	printf("%s %s %s\n", who, what, over);
 }
 
 static void print_denial(const json_t *line, const char *what)
@@ -146,16 +121,6 @@ static void print_denial(const json_t *line, const char *what)
 	printf("%s %s, serial %s%s\n", what, identity, serial, why);
 }
 
-static void print_revoked(const json_t *line)
-{
-	print_denial(line, "denied");
-}
-
-static void print_unrevoked(const json_t *line)
-{
-	print_denial(line, "no longer denied:");
-}
-
 static void print_site(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *site = field_text(line, "site");
@@ -165,22 +130,11 @@ static void print_site(const json_t *line, const char *what)
 	printf("site %s is %s: %s%s\n", site, what, networks, why);
 }
 
-static void print_site_up(const json_t *line)
-{
-	print_site(line, "up");
-}
-
-static void print_site_down(const json_t *line)
-{
-	print_site(line, "down");
-}
-
-static void print_trust(const json_t *line)
+static void print_trust(const json_t *line, const char *what)
 {
 	unsigned long denials = field_number(line, "denials");
 
-	printf("trust has changed, %lu certificate%s denied here\n", denials,
-	       denials == 1 ? "" : "s");
+	printf("%s, %lu certificate%s denied here\n", what, denials, denials == 1 ? "" : "s");
 }
 
 static void print_tunnel(const json_t *line, const char *what)
@@ -190,101 +144,66 @@ static void print_tunnel(const json_t *line, const char *what)
 	printf("%s%s\n", what, why);
 }
 
-static void print_connecting(const json_t *line)
-{
-	_cleanup_free_ char *gateway = field_text(line, "identity");
-	_cleanup_free_ char *what = xalloc_print("connecting to %s", gateway);
-
-	print_tunnel(line, what);
-}
-
-static void print_up(const json_t *line)
+static void print_up(const json_t *line, const char *what)
 {
 	const json_t *tunnel = json_object_get(line, "tunnel");
 	_cleanup_free_ char *gateway = field_text(tunnel, "gateway");
 	_cleanup_free_ char *peer = field_text(tunnel, "gateway_address");
 	_cleanup_free_ char *addresses = field_list(tunnel, "inner_addresses", " ");
 
-	printf("tunnel up to %s (%s), address %s\n", gateway, peer, addresses);
+	printf("%s %s (%s), address %s\n", what, gateway, peer, addresses);
 }
 
-static void print_waiting(const json_t *line)
-{
-	print_tunnel(line, "not connected, waiting to try again");
-}
-
-static void print_tunnel_renewed(const json_t *line)
-{
-	print_tunnel(line, "tunnel has renewed its keys");
-}
-
-static void print_tunnel_transport(const json_t *line)
+static void print_tunnel_transport(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *over = field_text(line, "text");
 
-	printf("tunnel goes over %s\n", over);
+	printf("%s %s\n", what, over);
 }
 
-static void print_failed(const json_t *line)
+static void print_attempt(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *gateway = field_text(line, "identity");
 	_cleanup_free_ char *why = describe_why(line);
 	_cleanup_free_ char *handshake = describe_handshake(line);
 
-	printf("cannot connect to %s%s%s\n", gateway, why, handshake);
+	printf("%s %s%s%s\n", what, gateway, why, handshake);
 }
 
-static void print_reloaded(const json_t *line)
+static void print_gap(const json_t *line, const char *what)
 {
-	print_tunnel(line, "configuration reloaded");
-}
-
-static void print_stopping(const json_t *line)
-{
-	(void)line;
-	puts("tund is stopping");
-}
-
-static void print_stopped(const json_t *line)
-{
-	(void)line;
-	puts("tund has stopped");
-}
-
-static void print_gap(const json_t *line)
-{
-	printf("%lu events were missed here: they came faster than they were taken\n",
-	       (unsigned long)field_number(line, "missed"));
+	printf("%lu %s\n", (unsigned long)field_number(line, "missed"), what);
 }
 
 /* Event names are the daemon's, base/event.h. */
 static const struct {
 	const char *event;
-	void (*print)(const json_t *line);
+	void (*print)(const json_t *line, const char *what);
+	const char *what;
 } printers[] = {
-	{"handshake-refused", print_refused},
-	{"session-opened", print_opened},
-	{"session-closed", print_closed},
-	{"session-away", print_away},
-	{"session-back", print_back},
-	{"session-renewed", print_renewed},
-	{"session-changed", print_changed},
-	{"session-transport", print_transport},
-	{"revoked", print_revoked},
-	{"unrevoked", print_unrevoked},
-	{"site-up", print_site_up},
-	{"site-down", print_site_down},
-	{"tunnel-connecting", print_connecting},
-	{"tunnel-up", print_up},
-	{"tunnel-waiting", print_waiting},
-	{"tunnel-renewed", print_tunnel_renewed},
-	{"tunnel-transport", print_tunnel_transport},
-	{"attempt-failed", print_failed},
-	{"trust-changed", print_trust},
-	{"reloaded", print_reloaded},
-	{"stopping", print_stopping},
-	{"stopped", print_stopped},
-	{"gap", print_gap},
+	{"handshake-refused", print_refused, "refused"},
+	{"session-opened", print_arrival, "opened"},
+	{"session-closed", print_session, "closed"},
+	{"session-away", print_session, "is away"},
+	{"session-back", print_arrival, "is back"},
+	{"session-renewed", print_renewed, "has renewed its keys"},
+	{"session-changed", print_session, "has other rights now"},
+	{"session-transport", print_transport, "goes over"},
+	{"revoked", print_denial, "denied"},
+	{"unrevoked", print_denial, "no longer denied:"},
+	{"site-up", print_site, "up"},
+	{"site-down", print_site, "down"},
+	{"tunnel-connecting", print_attempt, "connecting to"},
+	{"tunnel-up", print_up, "tunnel up to"},
+	{"tunnel-waiting", print_tunnel, "not connected, waiting to try again"},
+	{"tunnel-renewed", print_tunnel, "tunnel has renewed its keys"},
+	{"tunnel-transport", print_tunnel_transport, "tunnel goes over"},
+	{"attempt-failed", print_attempt, "cannot connect to"},
+	{"trust-changed", print_trust, "trust has changed"},
+	{"reloaded", print_tunnel, "configuration reloaded"},
+	{"stopping", print_tunnel, "tund is stopping"},
+	{"stopped", print_tunnel, "tund has stopped"},
+	{"gap", print_gap, "events were missed here: they came faster than they were taken"},
 };
 
 /* ---- the snapshot ---- */
@@ -335,7 +254,7 @@ static void render_line(const json_t *line)
 	printf("%s  #%lu  ", at, (unsigned long)field_number(line, "seq"));
 	for (size_t i = 0; i < sizeof(printers) / sizeof(*printers); i++) {
 		if (strcmp(printers[i].event, event) == 0) {
-			printers[i].print(line);
+			printers[i].print(line, printers[i].what);
 			return;
 		}
 	}

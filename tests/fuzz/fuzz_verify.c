@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "fuzz_authority.h"
 #include "pki/trust.h"
 #include "pki/verify.h"
 
@@ -17,17 +18,7 @@ enum { NOW_S = 1800000000, SENT_MAX = 12 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The keys of all of them are gone. */
-static const char authority[] = "-----BEGIN CERTIFICATE-----\n"
-				"MIIBYjCCARSgAwIBAgIIEwQRrvGR0DswBQYDK2VwMCMxDTALBgNVBAoMBEZ1enox\n"
-				"EjAQBgNVBAMMCUZ1enogcm9vdDAeFw0yNjAxMDEwMDAwMDBaFw0zNTEyMzAwMDAw\n"
-				"MDBaMCMxDTALBgNVBAoMBEZ1enoxEjAQBgNVBAMMCUZ1enogcm9vdDAqMAUGAytl\n"
-				"cAMhAHvldE8sZdySOIpIsNHX4/rfIel/BzqUQwMAsj1EMAkWo2YwZDASBgNVHRMB\n"
-				"Af8ECDAGAQH/AgECMA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQUVC0DrYQqrFyx\n"
-				"kt6e+ApWIjyNJiYwHwYDVR0jBBgwFoAUVC0DrYQqrFyxkt6e+ApWIjyNJiYwBQYD\n"
-				"K2VwA0EA9Nxmp/QiJKWmh0AEidI+jOAJPQqIB+TeV33Y5FNesRBys/ilGKGJtlGH\n"
-				"egL6kMlZJ0K/aMoYC3BcOA7hHiWvAw==\n"
-				"-----END CERTIFICATE-----\n";
+/* Their keys are gone. */
 static const char lists[] = "-----BEGIN X509 CRL-----\n"
 			    "MIHhMIGUAgEBMAUGAytlcDAjMQ0wCwYDVQQKDARGdXp6MRIwEAYDVQQDDAlGdXp6\n"
 			    "IHJvb3QXDTI2MDEwMTAwMDAwMFoXDTM1MTIzMDAwMDAwMFowFDASAgEfFw0yNjAx\n"

@@ -37,7 +37,8 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"skipped tests are not allowed: {report.longrepr}"
     if report.when == "call" and report.failed:
-        for lab in getattr(item, "labs", []):
+        shared = [value.lab for value in item.funcargs.values() if hasattr(value, "lab")]
+        for lab in [*getattr(item, "labs", []), *shared]:
             report.sections += [(f"log of {name}", text) for name, text in lab.logs()]
 
 

@@ -89,13 +89,14 @@ def client_config(corp, device, gateway=GATEWAY_NAME + ":443", **client):
 class Tund:
     """One instance in a namespace. Its files stay from one start to the next."""
 
-    def __init__(self, lab, ns, config, name=None, ready=None):
+    def __init__(self, lab, ns, config, name=None, ready=None, env=None):
         self.lab = lab
         self.ns = ns
         self.name = name or ns.role
         self.config = config
         self.is_gateway = "gateway" in config.sections
         self.ready = ready or (GATEWAY_READY if self.is_gateway else CLIENT_UP)
+        self.env = env
         self.dir = lab.dir / f"tund-{self.name}"
         self.dir.mkdir()
         self.file = self.dir / f"{self.name}.conf"
@@ -113,7 +114,7 @@ class Tund:
     def start(self, wait=True, timeout=15):
         self.write_config()
         self.process = self.ns.spawn(f"tund-{self.name}",
-                                     [TUND, "--foreground", "--config", self.file])
+                                     [TUND, "--foreground", "--config", self.file], self.env)
         if wait:
             self.process.wait_for(self.ready, timeout)
         return self

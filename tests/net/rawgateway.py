@@ -131,17 +131,7 @@ class Connection(Channel):
     # HTTP.
 
     def request(self, method=None):
-        text = b""
-        while True:
-            record = self.read()
-            if record is None:
-                raise LabError(f"no request within {TIMEOUT} s, only {text!r}")
-            text += record
-            if b"\r\n\r\n" not in text:
-                continue
-            request = Request(text)
-            if len(request.body) >= request.length:
-                break
+        request = self.read_http(Request)
         self.requests.append(request)
         assert method in (None, request.method), request.first
         return request

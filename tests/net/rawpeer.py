@@ -171,6 +171,20 @@ class Channel:
                 raise LabError(f"not closed within {seconds} s")
             self.left.append(record)
 
+    def read_http(self, kind):
+        """A whole Answer or Request."""
+        text = b""
+        while True:
+            record = self.read()
+            if record is None:
+                raise LabError(f"no {kind.__name__} within {TIMEOUT} s, only {text!r}")
+            text += record
+            if b"\r\n\r\n" not in text:
+                continue
+            message = kind(text)
+            if len(message.body) >= message.length:
+                return message
+
     # CSTP.
 
     def send(self, kind, payload=b""):
@@ -229,17 +243,7 @@ class Peer(Channel):
         return self.read_answer()
 
     def read_answer(self):
-        text = b""
-        while True:
-            record = self.read()
-            if record is None:
-                raise LabError(f"no answer within {TIMEOUT} s, only {text!r}")
-            text += record
-            if b"\r\n\r\n" not in text:
-                continue
-            answer = Answer(text)
-            if len(answer.body) >= answer.length:
-                return answer
+        return self.read_http(Answer)
 
     def login(self, fields=(), body=INIT):
         """The cookie."""

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from beside import Beside
 from lab import Lab, wait_until
 from peers import Tund, gateway_config
 from pki import Corp
@@ -23,7 +24,7 @@ REQUEST_MAX = 64 * 1024
 CONNECTIONS_MAX = 64
 
 
-class World:
+class World(Beside):
     def __init__(self):
         self.lab = Lab()
         self.corp = Corp(self.lab.dir / "pki", "vpn.corp.example")
@@ -32,7 +33,6 @@ class World:
         config.set("control", observers="nogroup")
         self.gateway.start()
         self.peer = connected(self.lab.laptop, self.corp.device("alice"))
-        self.engine = self.gateway.processes()["engine"]
 
     def connect(self):
         sock = socket.socket(socket.AF_UNIX)
@@ -46,13 +46,6 @@ class World:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 sock.sendall(text)
             return read_line(sock)
-
-    def memory(self):
-        with open(f"/proc/{self.engine}/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.engine}/fd"))
 
     @contextlib.contextmanager
     def undisturbed(self):
@@ -86,17 +79,9 @@ def read_line(sock):
 
 
 @pytest.fixture(scope="module")
-def shared():
-    world = World()
-    yield world
-    world.lab.close()
-
-
-@pytest.fixture
-def world(shared, request):
-    request.node.labs = [shared.lab]
-    yield shared
-    request.node.labs = []
+def world():
+    with World() as world:
+        yield world
 
 
 NO_REQUESTS = {

@@ -24,13 +24,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import CORP, GATEWAY_NAME, GATEWAY_V4, GATEWAY_V6, Lab, wait_until
+from beside import Beside, nothing_lost
+from lab import GATEWAY_NAME, GATEWAY_V4, GATEWAY_V6, Lab, wait_until
 from openssl import Tls
 from peers import TUND, Tund, gateway_config, start_client
 from pki import Corp
 from rawpeer import (INIT, TUNNEL, Closed, Peer, assert_echo, connected, frame, inside, is_readable,
                      open_socket, request)
-from traffic import Datagrams
 
 HANDSHAKE_TIMEOUT = 3
 RATE = 200
@@ -39,7 +39,7 @@ LIMITS = {"handshake_timeout": f"{HANDSHAKE_TIMEOUT}s", "handshakes": 1000,
 PORT = 443
 
 
-class World:
+class World(Beside):
     def __init__(self, limits=None, **gateway):
         self.lab = Lab(laptops=("laptop", "rogue", "other"))
         self.corp = Corp(self.lab.dir / "pki", GATEWAY_NAME, GATEWAY_V4)
@@ -51,7 +51,6 @@ class World:
         self.client.wait_status(transport="dtls")
         self.mad = self.corp.device("mad")
         self.hello = next(r for r in self.capture.read() if r[0] == 22 and r[13] == 1)
-        self.engine = self.gateway.processes()["engine"]
 
     @property
     def app_id(self):
@@ -62,18 +61,8 @@ class World:
 
     # Looking.
 
-    def drops(self):
-        return self.gateway.status()["drops"]
-
     def refused(self, word):
         return self.gateway.status()["handshakes"]["refused"].get(word, 0)
-
-    def memory(self):
-        """Bytes that the engine has in memory."""
-        return int(Path(f"/proc/{self.engine}/statm").read_text().split()[1]) * 4096
-
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.engine}/fd"))
 
     @contextlib.contextmanager
     def undisturbed(self, room=30 << 20):
@@ -81,21 +70,8 @@ class World:
         at most so many bytes, which the allocator may keep for the next."""
         session, log = self.gateway.session("alice"), self.gateway.process.mark()
         memory, descriptors = self.memory(), self.descriptors()
-        stream = Datagrams(self.lab, self.lab.laptop, self.client.inner(), CORP[4], RATE)
-        started = time.monotonic()
-        try:
+        with nothing_lost(self.lab, self.client.inner(), RATE):
             yield
-        except BaseException:
-            stream.finish()
-            raise
-        time.sleep(0.2)
-        seconds = time.monotonic() - started
-        ends = stream.finish()
-        for far, near in (ends, ends[::-1]):
-            numbers = near["numbers"]
-            assert len(numbers) >= 0.8 * RATE * seconds, f"{len(numbers)} in {seconds} s"
-            missing = numbers[-1] + 1 - numbers[0] - len(set(numbers))
-            assert missing == 0 and len(numbers) == len(set(numbers)), f"{missing} lost"
         now = self.gateway.session("alice")
         for key in ("id", "transport", "inner_addresses", "connected_at", "peer_address"):
             assert now[key] == session[key], f"the good session's {key} changed"
@@ -195,17 +171,9 @@ class Capture:
 
 
 @pytest.fixture(scope="module")
-def shared():
-    world = World()
-    yield world
-    world.lab.close()
-
-
-@pytest.fixture
-def world(shared, request):
-    request.node.labs = [shared.lab]
-    yield shared
-    request.node.labs = []
+def world():
+    with World() as world:
+        yield world
 
 
 # The TLS port.
@@ -488,17 +456,9 @@ PENDING_MAX = 160 << 10  # bytes of one that is not yet a session
 
 
 @pytest.fixture(scope="module")
-def shared_roomy():
-    world = World(ROOMY, duplicate="allow", dpd="2s")
-    yield world
-    world.lab.close()
-
-
-@pytest.fixture
-def roomy(shared_roomy, request):
-    request.node.labs = [shared_roomy.lab]
-    yield shared_roomy
-    request.node.labs = []
+def roomy():
+    with World(ROOMY, duplicate="allow", dpd="2s") as world:
+        yield world
 
 
 @pytest.fixture

@@ -26,13 +26,13 @@ from scapy.layers.inet6 import (ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6
                                 IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, Jumbo)
 from scapy.packet import Raw
 
+from beside import Beside, nothing_lost
 from lab import CORP, GATEWAY_V4, Lab, wait_until
 from peers import Tund, client_config, gateway_config, start_client
 from pki import Corp
 from rawgateway import INNER4, INNER6, RawGateway
 from rawpeer import (DATA, DPD_REQUEST, DPD_RESPONSE, TIMEOUT, await_echoes, connected, echo_request,
                      inside)
-from traffic import Datagrams
 
 IDENT = 0x7475  # of echo_request: what is good
 CHANNELS = ("tls", "dtls")
@@ -331,7 +331,7 @@ class Session:
         assert await_echoes(self.channels.values(), [sequence]), "no echo"
 
 
-class GatewayWorld:
+class GatewayWorld(Beside):
     def __init__(self):
         self.lab = Lab(laptops=("laptop", "rogue"))
         self.corp = Corp(self.lab.dir / "pki", "vpn.corp.example", GATEWAY_V4)
@@ -379,17 +379,9 @@ class GatewayWorld:
 
 
 @pytest.fixture(scope="module")
-def shared():
-    world = GatewayWorld()
-    yield world
-    world.lab.close()
-
-
-@pytest.fixture
-def world(shared, request):
-    request.node.labs = [shared.lab]
-    yield shared
-    request.node.labs = []
+def world():
+    with GatewayWorld() as world:
+        yield world
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -498,20 +490,12 @@ def test_all_of_it_at_once_disturbs_nobody(world):
     drops = world.gateway.ctl("show", "session", str(session["id"]))[1]["session"]["drops"]
     packets = [made(makers, family, world.ends(world.mad, family))
                for _, makers in ROWS.values() for family in makers]
-    stream = Datagrams(world.lab, world.lab.laptop, world.client.inner(), CORP[4], RATE)
-    started = time.monotonic()
-    for _ in range(20):
-        for packet in packets:
-            for channel in world.mad.channels.values():
-                channel.send(DATA, packet)
-        world.mad.pass_echo("tls", world.ends(world.mad, 4), world.next())
-    time.sleep(0.2)
-    seconds = time.monotonic() - started
-    ends = stream.finish()
-    for end in ends:
-        numbers = end["numbers"]
-        assert len(numbers) >= 0.8 * RATE * seconds, f"{len(numbers)} in {seconds} s"
-        assert numbers[-1] + 1 - numbers[0] == len(numbers), "some were lost"
+    with nothing_lost(world.lab, world.client.inner(), RATE):
+        for _ in range(20):
+            for packet in packets:
+                for channel in world.mad.channels.values():
+                    channel.send(DATA, packet)
+            world.mad.pass_echo("tls", world.ends(world.mad, 4), world.next())
     now = world.gateway.session("alice")
     assert [now[k] for k in ("id", "transport", "connected_at")] == [
         session[k] for k in ("id", "transport", "connected_at")]
@@ -520,7 +504,7 @@ def test_all_of_it_at_once_disturbs_nobody(world):
 
 # A client of ours.
 
-class ClientWorld:
+class ClientWorld(Beside):
     def __init__(self):
         self.lab = Lab()
         self.corp = Corp(self.lab.dir / "pki", "vpn.corp.example", GATEWAY_V4)
@@ -562,23 +546,15 @@ class ClientWorld:
     def good(self, family):
         return Ends(GATEWAY_INNER[family], self.inner[family]).good(self.next())
 
-    def close(self):
+    def __exit__(self, *_):
         self.gateway.close()
         self.lab.close()
 
 
 @pytest.fixture(scope="module")
-def shared_client():
-    world = ClientWorld()
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def laptop(shared_client, request):
-    request.node.labs = [shared_client.lab]
-    yield shared_client
-    request.node.labs = []
+def laptop():
+    with ClientWorld() as world:
+        yield world
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -30,18 +30,18 @@ struct client_reload {
 /* ---- prepare ---- */
 
 struct client_reload *client_reload_prepare(const struct client *client,
-					    const struct client_reload_options *options,
-					    char *error, size_t size)
+					    const struct material_renewal *renewal, char *error,
+					    size_t size)
 {
 	struct client_reload *reload = xnew(struct client_reload);
 
 	reload->options = client->options;
-	reload->options.config = options->config;
-	reload->options.trust = options->trust;
-	reload->options.leaf = options->leaf;
-	reload->options.chain = options->chain;
-	reload->options.spki = options->spki;
-	reload->options.key_generation = options->key_generation;
+	reload->options.config = renewal->config;
+	reload->options.trust = renewal->material->trust;
+	reload->options.leaf = renewal->material->leaf;
+	reload->options.chain = renewal->material->chain;
+	reload->options.spki = *renewal->spki;
+	reload->options.key_generation = renewal->key_generation;
 	if (client_make_setup(&reload->options, &reload->setup, &reload->key, error, size) == 0)
 		return reload;
 	free(reload);

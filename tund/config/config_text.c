@@ -1,13 +1,13 @@
 #include "config/config_text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 
@@ -184,28 +184,18 @@ static bool check_bytes(const char *path, const struct config_text *text, ssize_
 	return true;
 }
 
-/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
-static void refuse_unopened(const char *path, int error, struct config_problems *problems)
-{
-	struct stat about;
-
-	if (error != EACCES || stat(path, &about) < 0 || check_file(path, &about, problems))
-		config_problem(problems, path, 0, "cannot be opened: %s", strerror(error));
-}
-
 bool config_text_read(const char *path, struct config_text *ret, struct config_problems *problems)
 {
-	/* Not blocking: opening a FIFO must not wait for a writer. */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct config_text text = {0};
 	struct stat about;
+	_cleanup_close_ int fd = file_open(path, &about);
+	struct config_text text = {0};
 
-	if (fd < 0 || fstat(fd, &about) < 0) {
-		refuse_unopened(path, errno, problems);
+	if (about.st_mode && !check_file(path, &about, problems))
+		return false;
+	if (fd < 0) {
+		config_problem(problems, path, 0, "cannot be opened: %s", strerror(-fd));
 		return false;
 	}
-	if (!check_file(path, &about, problems))
-		return false;
 	text.len = (size_t)about.st_size;
 	text.closed = (about.st_mode & 077) == 0;
 	/* One byte more than there should be, so that growth shows, and one for the zero. */

@@ -254,6 +254,16 @@ static struct candidate *put_in_force(struct reload *reload, struct candidate *c
 	return before;
 }
 
+static struct material_renewal make_renewal(const struct candidate *candidate)
+{
+	return (struct material_renewal){
+		.config = candidate->config,
+		.material = &candidate->material,
+		.spki = &candidate->spki,
+		.key_generation = candidate->key_generation,
+	};
+}
+
 /* ---- 4 to 7: a gateway ---- */
 
 static json_t *describe_sessions(const struct gateway_reload_session *sessions, size_t count)
@@ -291,15 +301,8 @@ static bool apply_to_gateway(struct reload *reload, struct candidate *candidate,
 			     size_t size)
 {
 	struct gateway *gateway = reload->ctl->options.gateway;
-	struct gateway_reload_options options = {
-		.config = candidate->config,
-		.trust = candidate->material.trust,
-		.leaf = candidate->material.leaf,
-		.chain = candidate->material.chain,
-		.spki = candidate->spki,
-		.key_generation = candidate->key_generation,
-	};
-	struct gateway_reload *prepared = gateway_reload_prepare(gateway, &options, error, size);
+	struct material_renewal renewal = make_renewal(candidate);
+	struct gateway_reload *prepared = gateway_reload_prepare(gateway, &renewal, error, size);
 	struct candidate *before;
 
 	if (!prepared)
@@ -325,15 +328,8 @@ static bool apply_to_client(struct reload *reload, struct candidate *candidate, 
 			    size_t size)
 {
 	struct client *client = reload->ctl->options.client;
-	struct client_reload_options options = {
-		.config = candidate->config,
-		.trust = candidate->material.trust,
-		.leaf = candidate->material.leaf,
-		.chain = candidate->material.chain,
-		.spki = candidate->spki,
-		.key_generation = candidate->key_generation,
-	};
-	struct client_reload *prepared = client_reload_prepare(client, &options, error, size);
+	struct material_renewal renewal = make_renewal(candidate);
+	struct client_reload *prepared = client_reload_prepare(client, &renewal, error, size);
 	struct client_reload_result result;
 	struct candidate *before;
 	json_t *reply;

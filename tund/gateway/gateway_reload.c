@@ -35,19 +35,19 @@ struct gateway_reload {
 /* ---- prepare ---- */
 
 struct gateway_reload *gateway_reload_prepare(const struct gateway *gateway,
-					      const struct gateway_reload_options *options,
-					      char *error, size_t size)
+					      const struct material_renewal *renewal, char *error,
+					      size_t size)
 {
 	struct gateway_reload *reload = xnew(struct gateway_reload);
 	struct handshake_pool_options pool;
 
 	reload->options = gateway->options;
-	reload->options.config = options->config;
-	reload->options.trust = options->trust;
-	reload->options.leaf = options->leaf;
-	reload->options.chain = options->chain;
-	reload->options.spki = options->spki;
-	reload->options.key_generation = options->key_generation;
+	reload->options.config = renewal->config;
+	reload->options.trust = renewal->material->trust;
+	reload->options.leaf = renewal->material->leaf;
+	reload->options.chain = renewal->material->chain;
+	reload->options.spki = *renewal->spki;
+	reload->options.key_generation = renewal->key_generation;
 	pool = gateway_handshake_options(&reload->options, gateway->handshake_events);
 	reload->setups = handshake_setups_new(gateway->handshakes, &pool, error, size);
 	if (reload->setups)

@@ -2,18 +2,9 @@
 /* The gateway's part of a reload: see gateway_reload.c. Main thread, in this order, in one turn. */
 
 #include "gateway/gateway.h"
+#include "pki/material.h"
 
 struct gateway_reload; /* made ready, not in force */
-
-/* What is new. All of it is borrowed, until the next reload's ask has returned. */
-struct gateway_reload_options {
-	const struct config *config;
-	struct trust *trust; /* without denials */
-	X509 *leaf;
-	STACK_OF(X509) * chain;
-	struct buf spki;
-	uint32_t key_generation;
-};
 
 struct gateway_reload_session {
 	uint64_t id;
@@ -29,10 +20,11 @@ struct gateway_reload_result {
 	void *user;
 };
 
-/* All that can fail. NULL with one line in error; nothing has changed then. */
+/* All that can fail. NULL with one line in error; nothing has changed then. What renewal names is
+ * in use until the next reload's ask has returned. */
 struct gateway_reload *gateway_reload_prepare(const struct gateway *gateway,
-					      const struct gateway_reload_options *options,
-					      char *error, size_t size);
+					      const struct material_renewal *renewal, char *error,
+					      size_t size);
 void gateway_reload_free(struct gateway_reload *reload); /* NULL is fine */
 /* Takes reload: in force for whoever comes from now on. The sessions' blocks are still those of the
  * configuration before. */

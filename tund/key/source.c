@@ -1,7 +1,6 @@
 #include "key/source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "key/scheme.h"
 
 enum {
@@ -84,28 +84,15 @@ static int read_descriptor(struct opening *opening, const char *path, int fd, st
 	return fail(opening, -EFBIG, "%s: longer than %zu bytes", path, max - 1);
 }
 
-/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
-static int refuse_unopened(struct opening *opening, const char *path, int error)
-{
-	struct stat about;
-	int r = error == EACCES && stat(path, &about) == 0 ? check_file(opening, path, &about) : 0;
-
-	return r < 0 ? r : fail(opening, -error, "%s: %s", path, strerror(error));
-}
-
 /* The descriptor, or -errno. */
 static int open_secret(struct opening *opening, const char *path)
 {
-	/* Non-blocking: a FIFO is refused, not waited for. */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat about;
-	int r;
+	_cleanup_close_ int fd = file_open(path, &about);
+	int r = about.st_mode ? check_file(opening, path, &about) : 0;
 
-	if (fd < 0)
-		return refuse_unopened(opening, path, errno);
-	if (fstat(fd, &about))
-		return fail(opening, -errno, "%s: %s", path, strerror(errno));
-	r = check_file(opening, path, &about);
+	if (r == 0 && fd < 0)
+		r = fail(opening, fd, "%s: %s", path, strerror(-fd));
 	return r < 0 ? r : cleanup_take_fd(&fd);
 }
 

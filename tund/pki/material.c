@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/xalloc.h"
 
 enum {
@@ -60,18 +60,6 @@ static int check_owner(const char *path, const struct stat *about, size_t limit,
 	return 0;
 }
 
-/* Root that has given up its privileges is kept out by the owner that is wrong: say that. */
-static int refuse_unopened(const char *path, int error_number, size_t limit, char *error,
-			   size_t size)
-{
-	struct stat about;
-	int r = error_number == EACCES && stat(path, &about) == 0
-			? check_owner(path, &about, limit, error, size)
-			: 0;
-
-	return r < 0 ? r : fail_file(path, error_number, error, size);
-}
-
 static int read_content(const char *path, int fd, size_t expected, struct buf *ret, char *error,
 			size_t size)
 {
@@ -99,15 +87,12 @@ static int read_content(const char *path, int fd, size_t expected, struct buf *r
 
 int material_read_file(const char *path, size_t limit, struct buf *ret, char *error, size_t size)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat about;
-	int r;
+	_cleanup_close_ int fd = file_open(path, &about);
+	int r = about.st_mode ? check_owner(path, &about, limit, error, size) : 0;
 
-	if (fd < 0)
-		return refuse_unopened(path, errno, limit, error, size);
-	if (fstat(fd, &about) < 0)
-		return fail_file(path, errno, error, size);
-	r = check_owner(path, &about, limit, error, size);
+	if (r == 0 && fd < 0)
+		r = fail_file(path, -fd, error, size);
 	return r < 0 ? r : read_content(path, fd, (size_t)about.st_size, ret, error, size);
 }
 

@@ -15,6 +15,14 @@ struct material {
 	struct trust *trust;
 };
 
+/* What a reload puts in the place of all of it; borrowed. */
+struct material_renewal {
+	const struct config *config;
+	const struct material *material; /* its trust is without denials */
+	const struct buf *spki;		 /* of the key, DER */
+	uint32_t key_generation;
+};
+
 enum material_kind { MATERIAL_CERTIFICATE, MATERIAL_CA, MATERIAL_CRL };
 
 struct material_files {
