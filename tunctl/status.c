@@ -245,6 +245,11 @@ static char *describe_handshakes(const json_t *reply)
 			    refused[0] ? ", refused: " : "", refused);
 }
 
+static char *describe_workers(const json_t *reply)
+{
+	return xalloc_print("%lu", (unsigned long)field_number(reply, "workers"));
+}
+
 static void render_gateway(const json_t *reply)
 {
 	reply_warnings(reply);
@@ -254,6 +259,7 @@ static void render_gateway(const json_t *reply)
 	table_entry("handshakes", describe_handshakes(reply));
 	table_entry("dropped", field_counts(reply, "drops"));
 	table_entry("interface", field_text(reply, "interface"));
+	table_entry("workers", describe_workers(reply));
 	table_entry("offloads", describe_offloads(reply));
 	table_entry("certificate", describe_certificate(reply));
 	table_entry("crl policy", field_text(reply, "crl_policy"));

@@ -39,6 +39,8 @@ static int enter_sandbox(void)
 	return sandbox_load(SANDBOX_ENGINE);
 }
 
+_Static_assert((int)PARENT_WORKERS_MAX == (int)WORKER_CREW_MAX, "who opens, and who uses");
+
 static int start_gateway(struct engine *engine, char *error, size_t size)
 {
 	const struct parent_kit *kit = engine->kit;
@@ -48,7 +50,7 @@ static int start_gateway(struct engine *engine, char *error, size_t size)
 		.leaf = kit->material.leaf,
 		.chain = kit->material.chain,
 		.spki = kit->spki,
-		.tun_fd = kit->tun,
+		.worker_count = kit->worker_count,
 		.tun_offloads = kit->tun_offloads,
 		.listener_count = kit->port_count,
 		.key_sockets = kit->key_sockets,
@@ -61,13 +63,15 @@ static int start_gateway(struct engine *engine, char *error, size_t size)
 		.loop = &engine->loop,
 	};
 
-	for (size_t i = 0; i < kit->port_count; i++)
-		options.listeners[i] = (struct gateway_socket){
-			kit->ports[i].at,
-			kit->ports[i].tcp,
-			kit->ports[i].udp,
-			kit->ports[i].udp_offloads,
-		};
+	memcpy(options.tun_fds, kit->tuns, sizeof(options.tun_fds));
+	for (size_t i = 0; i < kit->port_count; i++) {
+		struct gateway_socket *socket = &options.listeners[i];
+
+		socket->at = kit->ports[i].at;
+		socket->tcp = kit->ports[i].tcp;
+		memcpy(socket->udp, kit->ports[i].udp, sizeof(socket->udp));
+		socket->udp_offloads = kit->ports[i].udp_offloads;
+	}
 	return gateway_start(&options, &engine->gateway, error, size);
 }
 
@@ -80,7 +84,7 @@ static int start_client(struct engine *engine, char *error, size_t size)
 		.leaf = kit->material.leaf,
 		.chain = kit->material.chain,
 		.spki = kit->spki,
-		.tun_fd = kit->tun,
+		.tun_fd = kit->tuns[0],
 		.tun_offloads = kit->tun_offloads,
 		.key_socket = kit->key_sockets[0],
 		.hostname = kit->hostname,
@@ -93,7 +97,7 @@ static int start_client(struct engine *engine, char *error, size_t size)
 
 	for (size_t i = 0; i < kit->port_count; i++)
 		options.sockets[options.socket_count++] = (struct worker_udp){
-			kit->ports[i].udp,
+			kit->ports[i].udp[0],
 			kit->ports[i].udp_offloads,
 			kit->ports[i].at.any.sa_family == AF_INET6 ? 6 : 4,
 		};

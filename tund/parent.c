@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,9 +52,9 @@ enum {
 	PREDECESSOR_US = 3 * 1000000,
 	PREDECESSOR_STEP_US = 50000,
 	KEY_TIMEOUT_MS = 30000,
-	HANDSHAKE_THREADS = 2,
-	BACKLOG = 1024,
+	BACKLOG = 65535, /* the kernel cuts it to net.core.somaxconn */
 	DESCRIPTORS = 65536,
+	DESCRIPTORS_OTHER = 256, /* what is open besides connections */
 };
 
 /* ---- accounts, before anything is made ---- */
@@ -197,17 +198,41 @@ static int take_lock(struct parent *parent)
 	return 0;
 }
 
-/* A session holds a descriptor; a shell's limit of 1024 would be the gateway's. */
-static void raise_descriptors(void)
+/* Every session holds a descriptor, and so does whoever is about to become one. */
+static rlim_t count_descriptors(const struct config *config)
 {
+	if (config->role != CONFIG_GATEWAY)
+		return DESCRIPTORS_OTHER;
+	return (rlim_t)config->gateway.max_sessions + config->limits.pending + DESCRIPTORS_OTHER;
+}
+
+static bool set_descriptors(rlim_t soft, rlim_t hard)
+{
+	return setrlimit(RLIMIT_NOFILE, &(struct rlimit){soft, hard}) == 0;
+}
+
+/* A shell's limit of 1024 would be the gateway's. The hard one is the administrator's decision, and
+ * so is gateway.max-sessions, which is nearer: where both cannot be, root may raise the limit, or
+ * hears of it. */
+static void raise_descriptors(const struct config *config)
+{
+	rlim_t needed = count_descriptors(config);
+	rlim_t wanted = needed > DESCRIPTORS ? needed : DESCRIPTORS;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
 		return;
-	/* The hard one is the administrator's decision. */
-	limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (limit.rlim_max < needed && set_descriptors(needed, needed))
+		return;
+	if (!set_descriptors(limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max))
 		log_warn("cannot raise the limit of open files: %s", strerror(errno));
+	if (limit.rlim_max < needed)
+		log_warn("%s:%u: gateway.max-sessions %u needs %lu open files and the limit is "
+			 "%lu: not all will find a place; raise LimitNOFILE, or lower "
+			 "max-sessions",
+			 config->path, config_line(config, "gateway.max-sessions"),
+			 config->gateway.max_sessions, (unsigned long)needed,
+			 (unsigned long)limit.rlim_max);
 }
 
 static int prepare(struct parent *parent)
@@ -216,7 +241,7 @@ static int prepare(struct parent *parent)
 	const char *directory = kit->config->state_directory;
 	int r = make_directory(directory, 0700);
 
-	raise_descriptors();
+	raise_descriptors(kit->config);
 	if (r == 0)
 		r = give_directory(directory, kit->uid, kit->gid);
 	if (r < 0) {
@@ -236,9 +261,19 @@ static int prepare(struct parent *parent)
 
 /* ---- 2, 3: keys and fetch ---- */
 
+/* Cores that the process may run on. */
+static size_t count_cores(void)
+{
+	cpu_set_t cores;
+
+	if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
+		return 1;
+	return (size_t)CPU_COUNT(&cores);
+}
+
 struct keys_job {
 	const struct parent_kit *kit;
-	int sockets[4];
+	int sockets[PARENT_KEYS_MAX];
 };
 
 static int run_keys(int socket, void *argument)
@@ -276,9 +311,17 @@ static int run_fetch(int socket, void *argument)
 	return fetch_run(socket, kit->uid, kit->gid);
 }
 
+/* One for each of the gateway's handshake threads, of which there are as many as cores. */
+static size_t count_key_sockets(const struct config *config)
+{
+	size_t count = config->role == CONFIG_GATEWAY ? count_cores() : 1;
+
+	return count < PARENT_KEYS_MAX ? count : PARENT_KEYS_MAX;
+}
+
 static int make_key_sockets(struct parent_kit *kit, struct keys_job *job)
 {
-	kit->key_socket_count = kit->config->role == CONFIG_GATEWAY ? HANDSHAKE_THREADS : 1;
+	kit->key_socket_count = count_key_sockets(kit->config);
 	for (size_t i = 0; i < kit->key_socket_count; i++) {
 		int pair[2];
 
@@ -351,6 +394,38 @@ static const char *role_name(const struct config *config)
 	return config->role == CONFIG_GATEWAY ? "gateway" : "client";
 }
 
+/* A client has one flow. */
+static size_t wanted_workers(const struct config *config)
+{
+	size_t count = config->workers ? config->workers : count_cores();
+
+	if (config->role == CONFIG_CLIENT)
+		return 1;
+	return count < PARENT_WORKERS_MAX ? count : PARENT_WORKERS_MAX;
+}
+
+static void go_on_with_fewer(struct parent_kit *kit, size_t wanted, const char *why, int error)
+{
+	if (error == 0)
+		return;
+	log_warn("%zu of %zu workers: %s: %s", kit->worker_count, wanted, why, strerror(-error));
+}
+
+/* As many queues as there are to be workers. A kernel without them, or short of them, is no reason
+ * not to start. */
+static void open_queues(struct parent_kit *kit, const char *name)
+{
+	size_t wanted = wanted_workers(kit->config);
+	int r = 0;
+
+	for (kit->worker_count = 1; r == 0 && kit->worker_count < wanted;) {
+		r = tun_open_queue(name, &kit->tuns[kit->worker_count]);
+		if (r == 0)
+			kit->worker_count++;
+	}
+	go_on_with_fewer(kit, wanted, "this kernel gives the TUN device no more queues", r);
+}
+
 static int open_tun(struct parent *parent)
 {
 	struct parent_kit *kit = parent->kit;
@@ -362,7 +437,7 @@ static int open_tun(struct parent *parent)
 	snprintf(option, sizeof(option), "%s.interface", role);
 	line = config_line(kit->config, option);
 	do {
-		r = tun_open(name, &kit->tun, &kit->tun_offloads);
+		r = tun_open(name, &kit->tuns[0], &kit->tun_offloads);
 	} while (r == -EBUSY && may_wait(parent));
 	if (r == -EBUSY)
 		log_error("%s:%u: an interface %s exists already; choose another %s",
@@ -370,6 +445,8 @@ static int open_tun(struct parent *parent)
 	else if (r < 0)
 		log_error("%s:%u: cannot make the TUN interface %s: %s", kit->config->path, line,
 			  name, strerror(-r));
+	else
+		open_queues(kit, name);
 	return r;
 }
 
@@ -389,6 +466,45 @@ static int open_tcp(const struct endpoint *at)
 	return cleanup_take_fd(&fd);
 }
 
+static struct parent_port make_port(const struct endpoint *at)
+{
+	struct parent_port port = {.at = *at, .tcp = -1};
+
+	for (size_t i = 0; i < PARENT_WORKERS_MAX; i++)
+		port.udp[i] = -1;
+	return port;
+}
+
+/* Another program that shares the port, a tund even, would take a part of our datagrams: alone
+ * first. */
+static int check_port_free(const struct endpoint *at)
+{
+	unsigned offloads;
+	int fd, r = udp_open(at, false, &fd, &offloads);
+
+	if (r == 0)
+		close(fd);
+	return r;
+}
+
+/* A socket for each worker; the kernel shares the peers out. */
+static int open_udp(struct parent_kit *kit, struct parent_port *port)
+{
+	size_t wanted = kit->worker_count, count = 0;
+	int r = wanted > 1 ? check_port_free(&port->at) : 0;
+
+	while (r == 0 && count < wanted) {
+		r = udp_open(&port->at, wanted > 1, &port->udp[count], &port->udp_offloads);
+		if (r == 0)
+			count++;
+	}
+	if (count == 0)
+		return r;
+	kit->worker_count = count;
+	go_on_with_fewer(kit, wanted, "no more UDP sockets for one port", r);
+	return 0;
+}
+
 static int open_port(struct parent *parent, const struct endpoint *at)
 {
 	struct parent_kit *kit = parent->kit;
@@ -401,11 +517,10 @@ static int open_port(struct parent *parent, const struct endpoint *at)
 			  config_line(kit->config, "gateway.listen"), PARENT_PORTS_MAX);
 		return -E2BIG;
 	}
-	*port = (struct parent_port){.at = *at, .tcp = -1, .udp = -1};
+	*port = make_port(at);
 	do {
 		port->tcp = open_tcp(at);
-		r = port->tcp < 0 ? port->tcp
-				  : udp_open(at, false, &port->udp, &port->udp_offloads);
+		r = port->tcp < 0 ? port->tcp : open_udp(kit, port);
 		if (r < 0)
 			cleanup_close(&port->tcp);
 	} while (r == -EADDRINUSE && may_wait(parent));
@@ -430,11 +545,22 @@ static int open_client_sockets(struct parent_kit *kit)
 		struct parent_port *port = &kit->ports[kit->port_count];
 
 		any.any.sa_family = (sa_family_t)families[i];
-		*port = (struct parent_port){.at = any, .tcp = -1, .udp = -1};
-		if (udp_open(&any, false, &port->udp, &port->udp_offloads) == 0)
+		*port = make_port(&any);
+		if (udp_open(&any, false, &port->udp[0], &port->udp_offloads) == 0)
 			kit->port_count++;
 	}
 	return kit->port_count ? 0 : -EAFNOSUPPORT;
+}
+
+/* Where a later address had fewer: nobody would read these, and the kernel would still fill them.
+ */
+static void close_surplus(struct parent_kit *kit)
+{
+	for (size_t i = kit->worker_count; i < PARENT_WORKERS_MAX; i++) {
+		cleanup_close(&kit->tuns[i]);
+		for (size_t k = 0; k < kit->port_count; k++)
+			cleanup_close(&kit->ports[k].udp[i]);
+	}
 }
 
 static int open_sockets(struct parent *parent)
@@ -449,6 +575,7 @@ static int open_sockets(struct parent *parent)
 		if (r < 0)
 			return r;
 	}
+	close_surplus(parent->kit);
 	return 0;
 }
 
@@ -552,12 +679,11 @@ static void warn_of_forwarding(const struct parent_kit *kit)
 static void close_kit(struct parent_kit *kit)
 {
 	cleanup_close(&kit->control);
-	cleanup_close(&kit->tun);
 	cleanup_close(&kit->fetch);
-	for (size_t i = 0; i < kit->port_count; i++) {
+	kit->worker_count = 0;
+	close_surplus(kit);
+	for (size_t i = 0; i < kit->port_count; i++)
 		cleanup_close(&kit->ports[i].tcp);
-		cleanup_close(&kit->ports[i].udp);
-	}
 	for (size_t i = 0; i < kit->key_socket_count; i++)
 		cleanup_close(&kit->key_sockets[i]);
 }
@@ -565,17 +691,20 @@ static void close_kit(struct parent_kit *kit)
 static int start_engine(struct parent *parent)
 {
 	struct parent_kit *kit = parent->kit;
-	int keep[64];
+	int keep[8 + PARENT_KEYS_MAX + PARENT_WORKERS_MAX +
+		 PARENT_PORTS_MAX * (PARENT_WORKERS_MAX + 1)];
 	size_t count = 0;
 	int r;
 
 	keep[count++] = kit->control;
-	keep[count++] = kit->tun;
 	keep[count++] = kit->fetch;
+	for (size_t i = 0; i < kit->worker_count; i++)
+		keep[count++] = kit->tuns[i];
 	for (size_t i = 0; i < kit->port_count; i++) {
 		if (kit->ports[i].tcp >= 0)
 			keep[count++] = kit->ports[i].tcp;
-		keep[count++] = kit->ports[i].udp;
+		for (size_t k = 0; k < kit->worker_count; k++)
+			keep[count++] = kit->ports[i].udp[k];
 	}
 	for (size_t i = 0; i < kit->key_socket_count; i++)
 		keep[count++] = kit->key_sockets[i];
@@ -655,7 +784,9 @@ int parent_run(struct parent_kit *kit)
 	int signals = block_signals(), status = 1;
 
 	gethostname(kit->hostname, sizeof(kit->hostname) - 1);
-	kit->control = kit->tun = kit->fetch = -1;
+	kit->control = kit->fetch = -1;
+	for (size_t i = 0; i < PARENT_WORKERS_MAX; i++)
+		kit->tuns[i] = -1;
 	for (int i = 0; i < CHILD_COUNT; i++)
 		parent.children[i] = (struct child){.pid = -1, .socket = -1};
 	if (start(&parent) == 0 && drop() == 0)

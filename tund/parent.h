@@ -8,7 +8,7 @@
 #include "config/config.h"
 #include "pki/material.h"
 
-enum { PARENT_PORTS_MAX = 16 };
+enum { PARENT_PORTS_MAX = 16, PARENT_WORKERS_MAX = 64, PARENT_KEYS_MAX = 16 };
 
 /* What the parent made and the engine gets. Descriptors are the engine's once it is forked. */
 struct parent_kit {
@@ -20,15 +20,16 @@ struct parent_kit {
 	uid_t uid;
 	gid_t gid, observers, admins; /* observers, admins: -1 where there is no such group */
 	int control;		      /* the listening control socket */
-	int tun;
+	size_t worker_count;
+	int tuns[PARENT_WORKERS_MAX]; /* a queue for each */
 	unsigned tun_offloads;
 	struct parent_port { /* gateway: a listener; client: tcp is -1 */
 		struct endpoint at;
-		int tcp, udp;
+		int tcp, udp[PARENT_WORKERS_MAX]; /* a socket for each */
 		unsigned udp_offloads;
 	} ports[PARENT_PORTS_MAX];
 	size_t port_count;
-	int key_sockets[4];
+	int key_sockets[PARENT_KEYS_MAX];
 	size_t key_socket_count;
 	int fetch;		  /* the engine's end */
 	struct prefix own4, own6; /* gateway: its inner addresses */

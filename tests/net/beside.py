@@ -9,12 +9,16 @@
 """
 
 import contextlib
+import json
 import os
+import re
+import statistics
+import subprocess
 import time
 from pathlib import Path
 
-from lab import CORP
-from traffic import Datagrams
+from lab import CORP, LabError, die_with_parent
+from traffic import ENDPOINTS, Datagrams
 
 
 class Beside(contextlib.AbstractContextManager):
@@ -56,3 +60,83 @@ def nothing_lost(lab, inner, rate):
         assert len(numbers) >= 0.8 * rate * seconds, f"{len(numbers)} in {seconds} s"
         missing = numbers[-1] + 1 - numbers[0] - len(set(numbers))
         assert missing == 0 and len(numbers) == len(set(numbers)), f"{missing} lost"
+
+
+# What a session keeps of its traffic.
+
+class Steady:
+    """Numbered datagrams and a TCP stream at a constant rate, both ways between laptop and corp, in
+    windows of a quarter of a second."""
+
+    WINDOW_NS = 250_000_000
+    RATE = 800
+    PORT = 7003
+
+    def __init__(self, lab, inner):
+        common = ["iperf3", "-p", self.PORT, "-i", "0.25", "--forceflush"]
+        self.server = lab.corp.spawn("iperf3-server", [*common, "-s", "-1"])
+        self.server.wait_for("listening")
+        self.client = lab.laptop.spawn("iperf3", [*common, "-c", CORP[4], "-t", "60", "--bidir",
+                                                  "-b", "40M", "-l", "8K"])
+        self.datagrams = Datagrams(lab, lab.laptop, inner, CORP[4], self.RATE)
+        self.server.wait_for("RX-S")
+
+    def mark(self):
+        return time.time_ns(), self.server.mark(), self.client.mark()
+
+    def finish(self):
+        self.ends = self.datagrams.finish()
+        self.client.stop()
+        self.server.stop()
+
+    def between(self, start, end):
+        """{name: what came in each window}, after finish()."""
+        windows = {}
+        for name, process, which in (("tcp up", self.server, 1), ("tcp down", self.client, 2)):
+            with open(process.log_path, "rb") as log:
+                log.seek(start[which])
+                text = log.read(end[which] - start[which]).decode()
+            rates = re.findall(r"\[RX-[SC]\].* ([0-9.]+) ([KMG]?)bits/sec", text)
+            windows[name] = [float(rate) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit]
+                             for rate, unit in rates]
+        for name, got in zip(("udp up", "udp down"), self.ends):
+            counts = [0] * ((end[0] - start[0]) // self.WINDOW_NS)
+            for at in got["times_ns"]:
+                window = (at - start[0]) // self.WINDOW_NS
+                if 0 <= window < len(counts):
+                    counts[window] += 1
+            windows[name] = counts
+        return windows
+
+
+def kept(steady, before, during):
+    """{name: the share that was kept of what there was before}: of mean and median, the lower."""
+    was, then = steady.between(*before), steady.between(*during)
+    for windows in (was, then):
+        for name, values in windows.items():
+            assert len(values) >= 3, f"{name}: {values}"
+    return {name: round(min(measure(then[name]) / measure(was[name])
+                            for measure in (statistics.mean, statistics.median)), 3)
+            for name in was}
+
+
+class Flood:
+    """Datagrams, all of one length, from a socket at a rate a second, by a process of its own."""
+
+    def __init__(self, sock, datagrams, rate):
+        sizes = {len(datagram) for datagram in datagrams}
+        assert len(sizes) == 1, sizes
+        self.popen = subprocess.Popen(
+            ["/usr/bin/python3", "-B", ENDPOINTS, "flood", "--fd", str(sock.fileno()),
+             "--rate", str(rate), "--size", str(sizes.pop())], pass_fds=[sock.fileno()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        with self.popen.stdin as out:
+            out.write(b"".join(datagrams))
+        if self.popen.stdout.readline() != b"ready\n":
+            raise LabError("the flood does not come")
+
+    def finish(self):
+        """{"sent", "seconds", "share": of a processor}"""
+        self.popen.terminate()
+        with self.popen.stdout as answer:
+            return json.loads(answer.read())

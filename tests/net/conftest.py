@@ -1,6 +1,7 @@
 """Fixtures of the network tests, and what the runner must not do: skip, or pass without root."""
 
 import os
+import resource
 import signal
 
 import pytest
@@ -74,3 +75,12 @@ def make_corp():
 @pytest.fixture
 def corp(lab, make_corp):
     return make_corp(lab)
+
+
+@pytest.fixture
+def many_files():
+    """This process needs a descriptor for every connection that it holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -6,11 +6,13 @@
     udp            numbered datagrams to a peer, and those that arrive with the kernel's time
     udp-echo       sends every datagram back to where it came from
     relay          hands TCP connections and datagrams on, each after a delay
+    flood          datagrams from standard input, again and again, as runs that the kernel cuts
 """
 
 import argparse
 import array
 import asyncio
+import contextlib
 import hashlib
 import http.server
 import json
@@ -292,6 +294,36 @@ def udp_echo(args):
             socks[fd].sendto(data, peer)
 
 
+# A flood.
+
+UDP_SEGMENT, RUN_BYTES, RUN_SEGMENTS = 103, 60000, 64
+
+
+def flood(args):
+    """By the socket that it was given; how many were sent, in which time and for how much of it."""
+    sock = socket.socket(fileno=args.fd)
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_UDP, UDP_SEGMENT, args.size)
+    data = sys.stdin.buffer.read()
+    step = min(RUN_BYTES // args.size, RUN_SEGMENTS)
+    runs = [data[at:at + step * args.size] for at in range(0, len(data), step * args.size)]
+    start, sent, ended = time.monotonic(), 0, []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    print("ready", flush=True)
+    for turn in range(sys.maxsize):
+        while not ended and sent > (time.monotonic() - start) * args.rate:
+            time.sleep(0.001)
+        if ended:
+            break
+        run = runs[turn % len(runs)]
+        with contextlib.suppress(ConnectionRefusedError):
+            sock.send(run)
+            sent += len(run) // args.size
+    seconds = time.monotonic() - start
+    print(json.dumps({"sent": sent, "seconds": seconds, "share": time.process_time() / seconds}),
+          flush=True)
+
+
 # A path with a delay.
 
 async def pump(reader, writer, delay):
@@ -394,6 +426,7 @@ def main():
     program("udp", udp, local=str, remote=str, rate=int, output=str)
     program("udp-echo", udp_echo, ports=str, output=str)
     program("relay", relay, local=str, remote=str, delay=float)
+    program("flood", flood, fd=int, rate=int, size=int)
     args = parser.parse_args()
     args.function(args)
 

@@ -20,6 +20,8 @@ POOLS = ["10.99.0.0/24", "fd99::/64"]
 
 # An unprivileged user that every system has.
 DAEMON_USER = "nobody"
+# Of every gateway that says nothing else; without it, one a core.
+WORKERS = int(os.environ.get("TUND_WORKERS") or 0)
 
 
 # Configuration.
@@ -105,6 +107,8 @@ class Tund:
         config.set("state", directory=self.dir / "state")
         config.set("log", level="debug")
         config.set("daemon", user=DAEMON_USER)
+        if WORKERS and "workers" not in config.sections["daemon"]:
+            config.set("daemon", workers=WORKERS)
         self.process = None
 
     def write_config(self):

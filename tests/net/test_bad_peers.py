@@ -14,9 +14,7 @@ import contextlib
 import os
 import random
 import re
-import resource
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -25,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from beside import Beside, nothing_lost
+from forged import PORT, Capture, app_id_of, client_hello, hello, packet, record
 from lab import GATEWAY_NAME, GATEWAY_V4, GATEWAY_V6, Lab, wait_until
 from openssl import Tls
 from peers import TUND, Tund, gateway_config, start_client
@@ -36,7 +35,6 @@ HANDSHAKE_TIMEOUT = 3
 RATE = 200
 LIMITS = {"handshake_timeout": f"{HANDSHAKE_TIMEOUT}s", "handshakes": 1000,
           "handshakes_per_source": 200, "pending_per_source": 150}
-PORT = 443
 
 
 class World(Beside):
@@ -50,14 +48,7 @@ class World(Beside):
         self.client = start_client(self.lab, self.corp, self.corp.device("alice"))
         self.client.wait_status(transport="dtls")
         self.mad = self.corp.device("mad")
-        self.hello = next(r for r in self.capture.read() if r[0] == 22 and r[13] == 1)
-
-    @property
-    def app_id(self):
-        """Of the good session, as everyone on the way could read it (behind header and random)."""
-        at = 13 + 12 + 2 + 32
-        assert self.hello[at] == 32
-        return self.hello[at + 1:at + 33]
+        self.app_id = app_id_of(self.capture.read())
 
     # Looking.
 
@@ -123,53 +114,6 @@ class World(Beside):
                             (self.capture.target[0], 0))
 
 
-def packet(source, target, payload):
-    """IPv4 and UDP; the kernel adds what is zero here, and a UDP checksum may be."""
-    size = 28 + len(payload)
-    return (struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0, 64, 17, 0) +
-            socket.inet_aton(source[0]) + socket.inet_aton(target[0]) +
-            struct.pack("!HHHH", source[1], target[1], 8 + len(payload), 0) + payload)
-
-
-class Capture:
-    """The datagrams that a laptop sends to the gateway."""
-
-    def __init__(self, ns, interface):
-        with inside(ns):
-            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-            self.sock.bind((interface, 0x0800))
-        self.sock.setblocking(False)
-        self.source = self.target = None
-
-    def read(self):
-        """What has come since: the datagrams that are one DTLS record, in order."""
-        records = []
-        while True:
-            try:
-                data, (_, _, kind, *_) = self.sock.recvfrom(65536)
-            except BlockingIOError:
-                return records
-            if kind == socket.PACKET_OUTGOING or data[9] != 17 or data[22:24] != b"\x01\xbb":
-                continue
-            self.source = socket.inet_ntoa(data[12:16]), struct.unpack("!H", data[20:22])[0]
-            self.target = socket.inet_ntoa(data[16:20]), PORT
-            record = data[28:struct.unpack("!H", data[2:4])[0]]
-            if len(record) >= 13 and len(record) == 13 + struct.unpack("!H", record[11:13])[0]:
-                records.append(record)
-
-    def data(self, count):
-        """The next records of application data that pass by."""
-        self.read()
-        records = []
-
-        def look():
-            records.extend(r for r in self.read() if r[0] == 23)
-            return len(records) >= count
-
-        wait_until(look, 5, f"{count} records")
-        return records[:count]
-
-
 @pytest.fixture(scope="module")
 def world():
     with World() as world:
@@ -188,15 +132,6 @@ def drained(sock, seconds=5):
     except ConnectionError:
         pass
     return time.monotonic() - start
-
-
-def client_hello():
-    out = ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=GATEWAY_NAME)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return out.read()
 
 
 GARBAGE = {
@@ -461,15 +396,6 @@ def roomy():
         yield world
 
 
-@pytest.fixture
-def many_files():
-    """This process needs a descriptor for every connection that it holds."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def stall_at_once(world, address, text=b""):
     sock = open_socket(world.lab.rogue, socket.SOCK_STREAM, address)
     sock.sendall(text)
@@ -710,11 +636,6 @@ def test_frames_of_unknown_types(world):
 
 # The UDP port: strangers.
 
-def record(kind=23, version=0xfefd, epoch=1, sequence=1, body=bytes(40), length=None):
-    return (struct.pack("!BHH", kind, version, epoch) + sequence.to_bytes(6, "big") +
-            struct.pack("!H", len(body) if length is None else length) + body)
-
-
 def test_datagrams_of_strangers(world):
     with world.undisturbed(), inside(world.lab.rogue):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -818,15 +739,6 @@ def test_forged_records(world, name):
         datagrams = make(world.capture.data(1)[0])
         with world.counted(**{word: len(datagrams)}):
             world.inject(*datagrams)
-
-
-def hello(app_id, sequence=0):
-    """A whole ClientHello as our client makes it, with its App-ID."""
-    body = (b"\xfe\xfd" + os.urandom(32) + b"\x20" + app_id + b"\x00" + b"\x00\x02\x00\xa9" +
-            b"\x01\x00")
-    message = b"\x01" + len(body).to_bytes(3, "big") + b"\0\0" + b"\0\0\0" + \
-        len(body).to_bytes(3, "big") + body
-    return record(22, epoch=0, sequence=sequence, body=message)
 
 
 def test_hellos_of_nobody(world):

@@ -181,7 +181,6 @@ def test_nothing_is_left_of_devices_that_come_and_go(make_lab, make_corp):
     assert office.pool_use() == pool_use
     wait_until(lambda: office.descriptors() <= descriptors, 10,
                f"{descriptors} descriptors of the engine", 0.2)
-    assert office.descriptors() == descriptors
     if not office.is_sanitized():
         assert office.rss_kib() - rss_kib < RSS_GROWTH_KIB
     assert office.tund.processes()["engine"] == office.engine

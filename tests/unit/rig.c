@@ -164,7 +164,7 @@ static int bound_to(int fd, struct endpoint *ret)
 	return getsockname(fd, &ret->any, &size);
 }
 
-static void open_tun(struct rig *rig, struct worker_options *options)
+static int open_tun(struct worker_options *options)
 {
 	int fds[2], bytes = 8 << 20;
 
@@ -174,37 +174,66 @@ static void open_tun(struct rig *rig, struct worker_options *options)
 					    sizeof(bytes)),
 				 0);
 	options->tun_fd = fds[0];
-	rig->tun = fds[1];
+	return fds[1];
+}
+
+static void open_worker(struct rig *rig, size_t i, struct worker_options *options)
+{
+	struct endpoint at = loopback();
+
+	options->events = rig->mailbox;
+	options->hello_verify = CONFIG_HELLO_OFF;
+	options->socket_count = 1;
+	rig->tuns[i] = open_tun(options);
+	options->sockets[0].family = 4;
+	assert_int_equal(udp_open(&at, false, &options->sockets[0].fd,
+				  &options->sockets[0].offloads),
+			 0);
+	assert_int_equal(bound_to(options->sockets[0].fd, &rig->udp_ats[i]), 0);
+}
+
+static struct rig *new_rig(bool is_client, size_t count,
+			   void (*change)(struct worker_options *options))
+{
+	struct worker_options options[RIG_CREW] = {0};
+	struct rig *rig = xnew(struct rig);
+
+	uv_loop_init(&rig->loop);
+	rig->mailbox = mailbox_new(&rig->loop, on_event, rig);
+	for (size_t i = 0; i < count; i++) {
+		options[i].is_client = is_client;
+		open_worker(rig, i, &options[i]);
+		if (change)
+			change(&options[i]);
+	}
+	assert_int_equal(worker_start(options, count, rig->crew), 0);
+	rig->count = count;
+	rig->worker = rig->crew[0];
+	rig->tun = rig->tuns[0];
+	rig->udp_at = rig->udp_ats[0];
+	rig->run = thread_start;
+	/* Only rig_pass ticks. */
+	for (size_t i = 0; i < count; i++)
+		uv_timer_stop(&rig->crew[i]->tick);
+	return rig;
 }
 
 struct rig *rig_new(bool is_client, void (*change)(struct worker_options *options))
 {
-	struct rig *rig = xnew(struct rig);
-	struct worker_options options = {.is_client = is_client, .socket_count = 1};
-	struct endpoint at = loopback();
+	return new_rig(is_client, 1, change);
+}
 
-	uv_loop_init(&rig->loop);
-	rig->mailbox = mailbox_new(&rig->loop, on_event, rig);
-	options.events = rig->mailbox;
-	options.hello_verify = CONFIG_HELLO_OFF;
-	open_tun(rig, &options);
-	options.sockets[0].family = 4;
-	assert_int_equal(udp_open(&at, false, &options.sockets[0].fd, &options.sockets[0].offloads),
-			 0);
-	assert_int_equal(bound_to(options.sockets[0].fd, &rig->udp_at), 0);
-	if (change)
-		change(&options);
-	assert_int_equal(worker_start(&options, &rig->worker), 0);
-	rig->run = thread_start;
-	/* Only rig_pass ticks. */
-	uv_timer_stop(&rig->worker->tick);
-	return rig;
+struct rig *rig_new_crew(size_t count)
+{
+	return new_rig(false, count, NULL);
 }
 
 void rig_step(struct rig *rig)
 {
-	for (int i = 0; i < STEPS; i++)
-		uv_run(&rig->worker->loop, UV_RUN_NOWAIT);
+	for (int i = 0; i < STEPS; i++) {
+		for (size_t k = 0; k < rig->count; k++)
+			uv_run(&rig->crew[k]->loop, UV_RUN_NOWAIT);
+	}
 	uv_run(&rig->loop, UV_RUN_NOWAIT);
 }
 
@@ -215,7 +244,8 @@ void rig_pass(struct rig *rig, int64_t us)
 
 		now_us += step;
 		us -= step;
-		rig->worker->tick.timer_cb(&rig->worker->tick);
+		for (size_t i = 0; i < rig->count; i++)
+			rig->crew[i]->tick.timer_cb(&rig->crew[i]->tick);
 		rig_step(rig);
 	}
 }
@@ -225,35 +255,45 @@ int64_t rig_now_us(void)
 	return now_us;
 }
 
-void rig_post(struct rig *rig, const struct worker_order *order)
+static void post(struct rig *rig, size_t worker, const struct worker_order *order)
 {
 	struct worker_order *copy = xnew(struct worker_order);
 
 	*copy = *order;
-	worker_post(rig->worker, copy);
+	worker_post(rig->crew[worker], copy);
+}
+
+void rig_post_to(struct rig *rig, size_t worker, const struct worker_order *order)
+{
+	post(rig, worker, order);
 	rig_step(rig);
+}
+
+void rig_post(struct rig *rig, const struct worker_order *order)
+{
+	rig_post_to(rig, 0, order);
 }
 
 void rig_free(struct rig *rig)
 {
-	struct worker_order *stop = xnew(struct worker_order);
-	int tun = rig->worker->options.tun_fd, udp = rig->worker->options.sockets[0].fd;
+	int fds[2 * RIG_CREW], count = 0;
 
-	if (!rig->stopped) {
-		stop->kind = WORKER_STOP;
-		worker_post(rig->worker, stop);
-		rig->run(rig->worker);
-	} else {
-		free(stop);
+	for (size_t i = 0; i < rig->count; i++) {
+		fds[count++] = rig->crew[i]->options.tun_fd;
+		fds[count++] = rig->crew[i]->options.sockets[0].fd;
+		close(rig->tuns[i]);
+		if (rig->stopped)
+			continue;
+		post(rig, i, &(struct worker_order){.kind = WORKER_STOP});
+		rig->run(rig->crew[i]);
 	}
-	worker_free(rig->worker);
+	worker_free(rig->crew, rig->count);
 	mailbox_free(rig->mailbox);
 	uv_run(&rig->loop, UV_RUN_NOWAIT);
 	assert_int_equal(uv_loop_close(&rig->loop), 0);
 	rig_forget_events(rig);
-	close(tun);
-	close(udp);
-	close(rig->tun);
+	while (count > 0)
+		close(fds[--count]);
 	free(rig);
 }
 
@@ -281,7 +321,11 @@ void rig_forget_events(struct rig *rig)
 
 uint64_t rig_count(const struct rig *rig, enum count count)
 {
-	return rig->worker->counts.of[count];
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < rig->count; i++)
+		sum += rig->crew[i]->counts.of[count];
+	return sum;
 }
 
 /* ---- a peer, on TLS ---- */
@@ -320,7 +364,9 @@ static void make_spec(struct rig_peer *peer, const struct rig_flow *flow, struct
 {
 	*ret = (struct flow_spec){
 		.id = flow->id ? flow->id : 1,
-		.session = flow->session ? flow->session : 1,
+		.session = flow->session    ? flow->session
+			   : flow->replaces ? flow->replaces
+					    : 1,
 		.replaces = flow->replaces,
 		.name = xalloc_string("alice"),
 		.tls = tls,
@@ -345,17 +391,28 @@ static void make_spec(struct rig_peer *peer, const struct rig_flow *flow, struct
 		buf_print(&ret->early, "%s", flow->early);
 }
 
-int rig_socket(struct rig *rig, struct endpoint *ret_at)
+static int connect_to(const struct endpoint *worker, struct endpoint *ret_at)
 {
 	struct endpoint at = loopback(), bound;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(bind(fd, &at.any, addr_endpoint_len(&at)), 0);
 	assert_int_equal(bound_to(fd, &bound), 0);
-	assert_int_equal(connect(fd, &rig->udp_at.any, addr_endpoint_len(&rig->udp_at)), 0);
+	assert_int_equal(connect(fd, &worker->any, addr_endpoint_len(worker)), 0);
 	if (ret_at)
 		*ret_at = bound;
 	return fd;
+}
+
+int rig_socket(struct rig *rig, struct endpoint *ret_at)
+{
+	return connect_to(&rig->udp_at, ret_at);
+}
+
+void rig_roam(struct rig_peer *peer, size_t worker)
+{
+	close(peer->udp);
+	peer->udp = connect_to(&peer->rig->udp_ats[worker], &peer->udp_at);
 }
 
 struct rig_peer *rig_attach(struct rig *rig, const struct rig_flow *flow)
@@ -378,6 +435,11 @@ struct rig_peer *rig_attach(struct rig *rig, const struct rig_flow *flow)
 	peer->tls = tls_new(theirs, is_client, fds[1], made.trust, is_client ? NULL : GATEWAY_NAME);
 	shake_tls(tls, peer->tls);
 	make_spec(peer, flow, tls, &order.spec);
+	for (size_t i = 1; i < rig->count; i++)
+		post(rig, i,
+		     &(struct worker_order){.kind = WORKER_LEARN,
+					    .session = order.spec.session,
+					    .spec = flow_spec_copy(&order.spec)});
 	rig_post(rig, &order);
 	return peer;
 }
@@ -393,7 +455,12 @@ void rig_peer_free(struct rig_peer *peer)
 
 struct flow *rig_flow_of(struct rig_peer *peer)
 {
-	return flow_find(&peer->rig->worker->table, peer->flow);
+	return rig_flow_at(peer, 0);
+}
+
+struct flow *rig_flow_at(struct rig_peer *peer, size_t worker)
+{
+	return flow_find(&peer->rig->crew[worker]->table, peer->flow);
 }
 
 void rig_write(struct rig_peer *peer, const void *bytes, size_t len)
@@ -564,6 +631,22 @@ void rig_send_udp(struct rig_peer *peer, enum cstp_type type, const void *payloa
 }
 
 /* ---- TUN ---- */
+
+ssize_t rig_read_tun_of(struct rig *rig, size_t worker, uint8_t out[static RIG_PACKET])
+{
+	struct tun_header header;
+	ssize_t len = tun_read(rig->tuns[worker], &header, out, RIG_PACKET);
+
+	return len < 0 ? -1 : len;
+}
+
+void rig_write_tun_of(struct rig *rig, size_t worker, const uint8_t *packet, size_t len)
+{
+	static const struct tun_header plain;
+
+	assert_int_equal(tun_write(rig->tuns[worker], &plain, packet, len), 0);
+	rig_step(rig);
+}
 
 ssize_t rig_read_tun(struct rig *rig, struct tun_header *ret_header, uint8_t out[static RIG_PACKET])
 {

@@ -9,7 +9,7 @@
 #include "data/worker.h"
 #include "wire/cstp.h"
 
-enum { RIG_PACKET = 70000, RIG_EVENTS = 4096, RIG_MTU = 1400 };
+enum { RIG_PACKET = 70000, RIG_EVENTS = 4096, RIG_MTU = 1400, RIG_CREW = 4 };
 
 #define RIG_S  INT64_C(1000000) /* microseconds */
 #define RIG_MS INT64_C(1000)
@@ -19,22 +19,26 @@ enum { RIG_PACKET = 70000, RIG_EVENTS = 4096, RIG_MTU = 1400 };
 #define RIG_CORP   "10.50.0.10"
 
 struct rig {
-	struct worker *worker;
+	struct worker *worker; /* the first, the only one but in a crew */
+	struct worker *crew[RIG_CREW];
+	size_t count;
 	struct mailbox *mailbox;
 	uv_loop_t loop; /* of main */
 	struct worker_event *events[RIG_EVENTS];
 	size_t event_count;
-	int tun;		/* the kernel's end */
+	int tun;		/* the kernel's end, of the first as the next is */
 	struct endpoint udp_at; /* the worker's socket */
-	void *(*run)(void *);	/* the worker's thread, not started */
+	int tuns[RIG_CREW];
+	struct endpoint udp_ats[RIG_CREW];
+	void *(*run)(void *); /* the worker's thread, not started */
 	bool stopped;
 };
 
 /* What a flow is to be like; 0 and NULL: as most tests want it. */
 struct rig_flow {
-	uint64_t id, session, replaces;
-	const char *own;       /* prefixes, a blank between them; RIG_DEVICE */
-	struct access *access; /* taken; everything */
+	uint64_t id, session, replaces; /* session: id, or what it replaces */
+	const char *own;		/* prefixes, a blank between them; RIG_DEVICE */
+	struct access *access;		/* taken; everything */
 	int64_t dpd_us, keepalive_us, idle_us;
 	unsigned mtu;
 	const char *greeting, *early;
@@ -62,6 +66,8 @@ int rig_close_program(void **state);
 
 /* change: of the options as they are by default. */
 struct rig *rig_new(bool is_client, void (*change)(struct worker_options *options));
+/* A gateway's workers that know each other. What is not said to be another's is the first one's. */
+struct rig *rig_new_crew(size_t count);
 void rig_free(struct rig *rig);
 /* Lets the worker do what there is to do. */
 void rig_step(struct rig *rig);
@@ -69,16 +75,20 @@ void rig_step(struct rig *rig);
 void rig_pass(struct rig *rig, int64_t us);
 int64_t rig_now_us(void);
 void rig_post(struct rig *rig, const struct worker_order *order);
+void rig_post_to(struct rig *rig, size_t worker, const struct worker_order *order);
 
 /* The oldest event of a kind, not to be freed; NULL when there is none. It is not found again. */
 struct worker_event *rig_event(struct rig *rig, enum worker_event_kind kind);
 void rig_forget_events(struct rig *rig);
-uint64_t rig_count(const struct rig *rig, enum count count);
+uint64_t rig_count(const struct rig *rig, enum count count); /* of all workers */
 struct flow *rig_flow_of(struct rig_peer *peer);
+struct flow *rig_flow_at(struct rig_peer *peer, size_t worker);
 
 /* A TLS connection with both ends up, the worker's end attached. */
 struct rig_peer *rig_attach(struct rig *rig, const struct rig_flow *flow);
 void rig_peer_free(struct rig_peer *peer);
+/* It has another address now, whose datagrams arrive at that worker. */
+void rig_roam(struct rig_peer *peer, size_t worker);
 /* One TLS record; the worker has taken it in when it returns. */
 void rig_write(struct rig_peer *peer, const void *bytes, size_t len);
 void rig_send(struct rig_peer *peer, enum cstp_type type, const void *payload, size_t len);
@@ -104,6 +114,8 @@ ssize_t rig_frame_udp(struct rig_peer *peer, enum cstp_type type, uint8_t out[st
 /* What the worker has written to TUN: its length, or -1. */
 ssize_t rig_read_tun(struct rig *rig, struct tun_header *ret_header,
 		     uint8_t out[static RIG_PACKET]);
+ssize_t rig_read_tun_of(struct rig *rig, size_t worker, uint8_t out[static RIG_PACKET]);
+void rig_write_tun_of(struct rig *rig, size_t worker, const uint8_t *packet, size_t len);
 void rig_write_tun(struct rig *rig, const struct tun_header *header, const uint8_t *packet,
 		   size_t len);
 

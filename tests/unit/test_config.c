@@ -103,6 +103,10 @@ static const struct problem_case {
 	{"access a {\n allow = '10.0.0.0/8 any'\n}\naccess b {\n match = {} }\n" GATEWAY REST,
 	 {"1: access.a.match is missing or empty", "5: access.b.match is missing or empty"}},
 	{"daemon { user = root }\n" GATEWAY REST, {"1: daemon.user is root"}},
+	{"daemon { workers = 0 }\n" GATEWAY REST, {"1: daemon.workers: \"0\" does not fit"}},
+	{"daemon { workers = 65 }\n" GATEWAY REST, {"1: daemon.workers: \"65\" does not fit"}},
+	{"daemon { workers = auto }\n" GATEWAY REST, {NULL}},
+	{"daemon { workers = 64 }\n" GATEWAY REST, {NULL}},
 	{"control { socket = "
 	 "'/"
 	 "1234567890123456789012345678901234567890123456789012345678901234567890123456789012345678"
@@ -165,9 +169,9 @@ static const struct problem_case {
 	{IN_GATEWAY("dns = 10.0.0.53 domains = '" LABELS_252 "a'"), {NULL}},
 	{IN_GATEWAY("dns = 10.0.0.53 domains = '" LABELS_252 "ab'"), {"3: gateway.domains: \"aaa"}},
 	{IN_GATEWAY("dns = 10.0.0.53 domains = 'a" LABEL_63 "'"), {"3: gateway.domains: \"aaa"}},
-	{IN_GATEWAY("mtu = 575"), {"3: gateway.mtu: \"575\" is no MTU"}},
-	{IN_GATEWAY("mtu = 9217"), {"3: gateway.mtu: \"9217\" is no MTU"}},
-	{IN_GATEWAY("mtu = big"), {"3: gateway.mtu: \"big\" is no MTU"}},
+	{IN_GATEWAY("mtu = 575"), {"3: gateway.mtu: \"575\" does not fit"}},
+	{IN_GATEWAY("mtu = 9217"), {"3: gateway.mtu: \"9217\" does not fit"}},
+	{IN_GATEWAY("mtu = big"), {"3: gateway.mtu: \"big\" does not fit"}},
 	{IN_GATEWAY("mtu = 576"), {NULL}},
 	{IN_GATEWAY("mtu = 9216"), {NULL}},
 	{"gateway {\n pool = 'fd99::/64'\n mtu = 1279 }\n" REST,
@@ -212,9 +216,9 @@ static const struct problem_case {
 	 {"3: gateway.max-sessions: \"18446744073709551617\" is out of range"}},
 	{IN_GATEWAY("max-sessions = 1e3"), {"3: gateway.max-sessions: \"1e3\" is not a number"}},
 	{IN_GATEWAY("max-sessions = '10 000'"), {"3: gateway.max-sessions: \"10 000\" is not"}},
-	{IN_GATEWAY("mtu = 4294967296"), {"3: gateway.mtu: \"4294967296\" is no MTU"}},
-	{IN_GATEWAY("mtu = -1400"), {"3: gateway.mtu: \"-1400\" is no MTU"}},
-	{IN_GATEWAY("mtu = 1400.0"), {"3: gateway.mtu: \"1400.0\" is no MTU"}},
+	{IN_GATEWAY("mtu = 4294967296"), {"3: gateway.mtu: \"4294967296\" does not fit"}},
+	{IN_GATEWAY("mtu = -1400"), {"3: gateway.mtu: \"-1400\" does not fit"}},
+	{IN_GATEWAY("mtu = 1400.0"), {"3: gateway.mtu: \"1400.0\" does not fit"}},
 	{"renew { before = '4294967329%' }\n" GATEWAY REST,
 	 {"1: renew.before: \"4294967329%\" is out of range"}},
 	{"renew { before = '-1%' }\n" GATEWAY REST, {"1: renew.before: \"-1%\" is not a percent"}},
@@ -531,7 +535,7 @@ static void test_gateway_defaults(void **state)
 	assert_false(config->observers_set || config->admins_set || config->user_set);
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
 	assert_false(config->log_json);
-	assert_int_equal(config->limits.handshakes, 200);
+	assert_int_equal(config->limits.handshakes, 1000);
 	assert_int_equal(config->limits.handshakes_per_source, 20);
 	assert_int_equal(config->limits.pending, 1000);
 	assert_int_equal(config->limits.pending_per_source, 100);

@@ -101,6 +101,7 @@ static const struct row {
 	 "control.socket | control.observers | control.admins"},
 	{GATEWAY(""), WITH("state { directory = '/x' }"), "", "state.directory"},
 	{GATEWAY(""), WITH("daemon { user = nobody }"), "", "daemon.user"},
+	{GATEWAY(""), WITH("daemon { workers = 4 }"), "", "daemon.workers"},
 	{GATEWAY(""), WITH("log { format = json }"), "", "log.format"},
 	/* Blocks, by their titles. */
 	{GATEWAY(""), ACCESS(""), "access.a added", ""},

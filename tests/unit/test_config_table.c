@@ -47,7 +47,7 @@ static void test_rows(void **state)
 		if (row->kind == CONFIG_WORD || row->kind == CONFIG_SWITCH)
 			assert_true(config_values_word(row->words, row->fallback) >= 0);
 		if (row->kind == CONFIG_NUMBER || row->kind == CONFIG_DURATION ||
-		    row->kind == CONFIG_PERCENT || row->kind == CONFIG_MTU)
+		    row->kind == CONFIG_PERCENT || row->kind == CONFIG_AUTO_NUMBER)
 			assert_true(row->min < row->max);
 	}
 }

@@ -178,13 +178,47 @@ static void test_dates(void **state)
 	certs_free(&ca);
 }
 
+/* By issuer and serial, whatever else is wrong with the list. */
+static void test_mentions(void **state)
+{
+	struct certs_pair ca = make_ca(NULL, CERTS_P256);
+	struct certs_pair other =
+		certs_make(&(struct certs_spec){.subject = "CN=Other", .ca = true}, NULL);
+	struct certs_pair on =
+		certs_make(&(struct certs_spec){.subject = "CN=a", .serial = 77}, &ca);
+	struct certs_pair off =
+		certs_make(&(struct certs_spec){.subject = "CN=b", .serial = 78}, &ca);
+	struct certs_pair elsewhere =
+		certs_make(&(struct certs_spec){.subject = "CN=c", .serial = 77}, &other);
+	struct trust_crl lists[2] = {
+		{.crl = certs_make_list(&(struct certs_list_spec){.number = 1}, &ca)},
+		{.crl = certs_make_list(&(struct certs_list_spec){.entries = {{.serial = 77}},
+								  .spoil = true},
+					&ca)},
+	};
+	struct trust trust = {.crls = lists, .crl_count = 2};
+
+	(void)state;
+	assert_true(crl_mentions(&trust, on.cert));
+	assert_false(crl_mentions(&trust, off.cert));
+	assert_false(crl_mentions(&trust, elsewhere.cert));
+	trust.crl_count = 1;
+	assert_false(crl_mentions(&trust, on.cert));
+	for (size_t i = 0; i < 2; i++)
+		X509_CRL_free(lists[i].crl);
+	certs_free(&ca);
+	certs_free(&other);
+	certs_free(&on);
+	certs_free(&off);
+	certs_free(&elsewhere);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_ed25519),
-		cmocka_unit_test(test_signed_by),
-		cmocka_unit_test(test_dates),
+		cmocka_unit_test(test_kinds),	  cmocka_unit_test(test_ed25519),
+		cmocka_unit_test(test_signed_by), cmocka_unit_test(test_dates),
+		cmocka_unit_test(test_mentions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

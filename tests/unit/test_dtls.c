@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "channel/bio.h"
@@ -439,14 +440,76 @@ static enum dtls_opened open_any(struct dtls *dtls, const struct datagram *datag
 	return dtls_open(dtls, datagram->bytes, datagram->len, &record, out, sizeof(out), &len);
 }
 
+/* ---- memory ---- */
+
+static size_t count_resident(const uint8_t *bytes, size_t pages)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	void *first = (void *)(((uintptr_t)bytes + page - 1) & ~(page - 1));
+	unsigned char there[8];
+	size_t count = 0;
+
+	assert_int_equal(mincore(first, pages * page, there), 0);
+	for (size_t i = 0; i < pages; i++)
+		count += there[i] & 1;
+	return count;
+}
+
+/* Both ends rest again and again; records pass in either direction first. */
+static void test_rest(void **state)
+{
+	struct ends *ends = new_ends(psk, false);
+	const uint8_t *scratch;
+
+	(void)state;
+	dtls_rest(ends->server); /* not before it is open */
+	assert_false(ends->server->is_resting);
+	shake(ends);
+	scratch = ends->server->scratch;
+	assert_non_null(scratch);
+	assert_int_equal(count_resident(scratch, 3), 3);
+	for (int i = 0; i < 4; i++) {
+		dtls_rest(ends->server);
+		dtls_rest(ends->client);
+		dtls_rest(ends->client);
+		assert_true(ends->server->is_resting && ends->client->is_resting);
+		if (i % 2 == 0)
+			assert_works(ends);
+		else
+			assert_passes(ends->server, &ends->from_server, ends->client, "first");
+		assert_false(ends->client->is_resting);
+	}
+	assert_int_equal(count_resident(scratch, 3), 0);
+	free_ends(ends);
+}
+
+/* What is forged wakes an end, and does no more. */
+static void test_forged_at_rest(void **state)
+{
+	struct ends *ends = new_ends(psk, false);
+	struct datagram *sealed;
+	uint8_t out[DATAGRAM];
+
+	(void)state;
+	shake(ends);
+	dtls_rest(ends->server);
+	sealed = seal(ends->client, &ends->from_client, "there");
+	sealed->bytes[sealed->len - 1] ^= 1;
+	assert_int_equal(open_datagram(ends->server, sealed->bytes, sealed->len, out, sizeof(out)),
+			 -1);
+	dtls_rest(ends->server);
+	assert_true(ends->server->is_resting);
+	assert_works(ends);
+	free_ends(ends);
+}
+
 /* The server's last flight is lost: it is open and the client is not. The client's flight, sent
  * again, is neither data nor the end, and answered. */
-static void test_last_flight_lost(void **state)
+static void lose_last_flight(bool at_rest)
 {
 	struct ends *ends = new_ends(psk, false);
 	int64_t wait_us;
 
-	(void)state;
 	dtls_handshake(ends->client, NULL, 0);
 	deliver(ends->server, &ends->from_client);
 	deliver(ends->client, &ends->from_server);
@@ -454,6 +517,8 @@ static void test_last_flight_lost(void **state)
 	assert_int_equal(ends->server->state, DTLS_OPEN);
 	assert_int_equal(ends->client->state, DTLS_HANDSHAKING);
 	ends->from_server.count = 0;
+	if (at_rest)
+		dtls_rest(ends->server);
 	wait_us = dtls_tick(ends->client);
 	assert_true(wait_us > 0);
 	usleep((useconds_t)wait_us + 20000);
@@ -470,6 +535,13 @@ static void test_last_flight_lost(void **state)
 	assert_int_equal(ends->client->state, DTLS_OPEN);
 	assert_works(ends);
 	free_ends(ends);
+}
+
+static void test_last_flight_lost(void **state)
+{
+	(void)state;
+	lose_last_flight(false);
+	lose_last_flight(true);
 }
 
 static void test_close(void **state)
@@ -581,6 +653,8 @@ int main(void)
 		cmocka_unit_test(test_replay),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_forged_at_rest),
 		cmocka_unit_test(test_last_flight_lost),
 		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_other_association),

@@ -136,7 +136,7 @@ static void test_lookups(void **state)
 	assert_null(flow_find(&world->table, 1));
 	flow_free(&world->table, site);
 	assert_null(world->table.flows);
-	assert_null(world->table.by_app_id);
+	assert_null(world->table.replica.by_app_id);
 }
 
 static void test_app_id_lengths(void **state)
@@ -150,7 +150,7 @@ static void test_app_id_lengths(void **state)
 	flow_free(&world->table, without);
 	with = new_flow(world, 2, "10.99.0.7/32", 1);
 	flow_drain(&world->table, with, 1);
-	assert_null(world->table.by_app_id);
+	assert_null(world->table.replica.by_app_id);
 	flow_free(&world->table, with);
 }
 

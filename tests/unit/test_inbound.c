@@ -442,10 +442,68 @@ static void test_neighbours_are_joined(void **state)
 	rig_free(rig);
 }
 
+/* Its packet would go on from where another device's stream is: it is judged by itself. */
+static void test_a_stream_is_not_continued_by_others(void **state)
+{
+	struct rig *rig = rig_new(false, grant_offloads);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.id = 1, .session = 1});
+	struct rig_peer *other =
+		rig_attach(rig, &(struct rig_flow){.id = 2, .session = 2, .own = "10.99.0.8/32"});
+	uint8_t plain[600] = {CSTP_DATA};
+	struct tun_header header;
+	size_t len;
+
+	(void)state;
+	rig_shake(peer);
+	rig_shake(other);
+	for (uint32_t i = 0; i < 3; i++) {
+		len = rig_tcp_packet(RIG_DEVICE, RIG_CORP, 0x10, 0, 1000 + i * 500, 500, plain + 1);
+		assert_true(dtls_seal((i == 1 ? other : peer)->dtls, plain, len + 1));
+	}
+	rig_step(rig);
+	assert_int_equal(rig_count(rig, COUNT_DROP_SOURCE), 1);
+	assert_int_equal(rig_read_tun(rig, &header, out), 540);
+	assert_int_equal(rig_read_tun(rig, &header, out), 540);
+	assert_int_equal(ip_get32(out + 24), 2000);
+	assert_int_equal(rig_read_tun(rig, &header, out), -1);
+	rig_peer_free(other);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* A stream is told to be slower by one packet of its own, whatever else comes. */
+static void test_slowing_down(void **state)
+{
+	struct rig *rig = rig_new(false, grant_offloads);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	struct tun_header header;
+	size_t len = good_packet();
+
+	(void)state;
+	rig_shake(peer);
+	rig->worker->lose_next = true;
+	rig_send_udp(peer, CSTP_DATA, packet, len);
+	assert_int_equal(rig_read_tun(rig, &header, out), len);
+	len = rig_tcp_packet(RIG_DEVICE, RIG_CORP, 0x10, 0, 1, 400, packet);
+	rig_send_udp(peer, CSTP_DATA, packet, len);
+	assert_int_equal(rig_read_tun(rig, &header, out), len);
+	for (uint32_t i = 0; i < 3; i++) {
+		len = rig_tcp_packet(RIG_DEVICE, RIG_CORP, 0x10, 0, 1000 + i * 500, 500, packet);
+		rig_send_udp(peer, CSTP_DATA, packet, len);
+		assert_int_equal(rig_read_tun(rig, &header, out), i == 0 ? -1 : (ssize_t)len);
+	}
+	assert_int_equal(rig_count(rig, COUNT_DROP_CONGESTED), 1);
+	assert_int_equal(rig_flow_of(peer)->drops[COUNT_DROP_CONGESTED - COUNT_FIRST_DROP], 1);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* What was joined counts as what it was. */
 static void test_tun_full(void **state)
 {
-	struct rig *rig = rig_new(false, NULL);
+	struct rig *rig = rig_new(false, grant_offloads);
 	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	uint8_t record[CSTP_RECORD_MAX];
 	size_t len = good_packet();
 	int sent = 0, got = 0, bytes = 4096;
 
@@ -456,6 +514,15 @@ static void test_tun_full(void **state)
 	for (; sent < 5000 && rig_count(rig, COUNT_DROP_TUN_FULL) < 3; sent++)
 		rig_send(peer, CSTP_DATA, packet, len);
 	assert_int_equal(rig_count(rig, COUNT_DROP_TUN_FULL), 3);
+	for (uint32_t i = 0; i < 5; i++) {
+		size_t size = rig_tcp_packet(RIG_DEVICE, RIG_CORP, 0x10, 0, 1000 + i * 500, 500,
+					     record + CSTP_HEADER);
+
+		cstp_write_header(record, CSTP_DATA, size);
+		assert_true(tls_write(peer->tls, record, CSTP_HEADER + size));
+	}
+	rig_send(peer, CSTP_KEEPALIVE, NULL, 0);
+	assert_int_equal(rig_count(rig, COUNT_DROP_TUN_FULL), 8);
 	while (rig_read_tun(rig, NULL, out) >= 0)
 		got++;
 	assert_int_equal(got, sent - 3);
@@ -720,6 +787,33 @@ static void test_hello_rate(void **state)
 	rig_free(rig);
 }
 
+/* From where the candidate is: each of twenty a second may be answered, and no more. */
+static void test_repeated_hello(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	struct flow_assoc *candidate;
+
+	(void)state;
+	rig_open_dtls(peer);
+	dtls_handshake(peer->dtls, NULL, 0);
+	rig_step(rig);
+	candidate = rig_flow_of(peer)->candidate;
+	assert_non_null(candidate);
+	for (size_t i = 0; i < 30; i++)
+		rig_datagram(rig, peer->udp, peer->last, peer->last_len);
+	assert_int_equal(rig_count(rig, COUNT_DROP_HELLO_RATE), 10);
+	rig_pass(rig, RIG_S);
+	rig_datagram(rig, peer->udp, peer->last, peer->last_len);
+	assert_int_equal(rig_count(rig, COUNT_DROP_HELLO_RATE), 10);
+	assert_ptr_equal(rig_flow_of(peer)->candidate, candidate);
+	assert_false(rig_flow_of(peer)->contested);
+	rig_shake(peer);
+	assert_true(rig_flow_of(peer)->over_dtls);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 static void verify_always(struct worker_options *options)
 {
 	options->hello_verify = CONFIG_HELLO_ON;
@@ -867,6 +961,8 @@ int main(void)
 		cmocka_unit_test(test_prohibited),
 		cmocka_unit_test(test_syn_is_clamped),
 		cmocka_unit_test(test_neighbours_are_joined),
+		cmocka_unit_test(test_a_stream_is_not_continued_by_others),
+		cmocka_unit_test(test_slowing_down),
 		cmocka_unit_test(test_tun_full),
 		cmocka_unit_test(test_hello_makes_a_candidate),
 		cmocka_unit_test(test_data_is_followed),
@@ -875,6 +971,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_app_id),
 		cmocka_unit_test(test_replayed_hello),
 		cmocka_unit_test(test_hello_rate),
+		cmocka_unit_test(test_repeated_hello),
 		cmocka_unit_test(test_hello_verify),
 		cmocka_unit_test(test_wrong_key),
 		cmocka_unit_test(test_second_association),

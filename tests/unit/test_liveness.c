@@ -186,6 +186,153 @@ static void test_idle(void **state)
 	rig_free(rig);
 }
 
+/* ---- awake and asleep ---- */
+
+static bool is_asleep(struct rig_peer *peer)
+{
+	const struct flow *flow = rig_flow_of(peer);
+
+	return !flow->awake && !flow->spec.tls->in.data &&
+	       (!flow->active || flow->active->dtls->is_resting);
+}
+
+/* A quiet flow gives its buffers back, and has them when something comes or goes, on either channel,
+ * in either direction. */
+static void test_sleeper_works(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.dpd_us = 60 * RIG_S});
+	size_t len;
+
+	(void)state;
+	rig_shake(peer);
+	assert_false(is_asleep(peer));
+	live(peer, RIG_S, true, RIG_MTU); /* the path's size */
+	for (int i = 0; i < 3; i++) {
+		assert_true(is_asleep(peer));
+		carry(rig, false);
+		assert_false(is_asleep(peer));
+		assert_int_equal(count_frames_udp(peer, CSTP_DATA), 1);
+		rig_pass(rig, RIG_S);
+		assert_true(is_asleep(peer));
+		rig_send_udp(peer, CSTP_DPD_REQUEST, (const uint8_t *)"there", 5);
+		assert_int_equal(rig_frame_udp(peer, CSTP_DPD_RESPONSE, out), 5);
+		rig_pass(rig, RIG_S);
+		assert_true(is_asleep(peer));
+		len = rig_udp_packet(RIG_DEVICE, RIG_CORP, 10, packet);
+		rig_send_udp(peer, CSTP_DATA, packet, len);
+		assert_int_equal(rig_read_tun(rig, NULL, out), len);
+		rig_pass(rig, RIG_S);
+		rig_send(peer, CSTP_DPD_REQUEST, (const uint8_t *)"there", 5);
+		assert_false(is_asleep(peer));
+		assert_int_equal(rig_frame(peer, CSTP_DPD_RESPONSE, out), 5);
+		rig_pass(rig, RIG_S);
+	}
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* Half a record: the rest comes when the flow is asleep. */
+static void test_half_a_record(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.no_dtls = true});
+	uint8_t frame[CSTP_HEADER + 5] = {0};
+
+	(void)state;
+	cstp_write_header(frame, CSTP_DPD_REQUEST, 5);
+	assert_true(tls_write(peer->tls, frame, sizeof(frame)));
+	assert_int_equal(send(peer->tls->fd, peer->tls->out.data, 10, 0), 10);
+	peer->tls->out_at = 10;
+	rig_step(rig);
+	rig_pass(rig, 5 * RIG_S);
+	assert_true(is_asleep(peer));
+	assert_int_equal(tls_flush(peer->tls), TLS_DONE);
+	rig_step(rig);
+	assert_int_equal(rig_frame(peer, CSTP_DPD_RESPONSE, out), 5);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* What begins while a flow is asleep also ends: a hello that is not followed by more, and a
+ * predecessor. */
+static void test_sleeper_is_woken(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0}), *next;
+
+	(void)state;
+	rig_pass(rig, 2 * RIG_S);
+	assert_true(is_asleep(peer));
+	rig_open_dtls(peer);
+	dtls_handshake(peer->dtls, NULL, 0);
+	rig_step(rig);
+	assert_non_null(rig_flow_of(peer)->candidate);
+	rig_pass(rig, 13 * RIG_S);
+	assert_null(rig_flow_of(peer)->candidate);
+	rig_pass(rig, RIG_S);
+	assert_true(is_asleep(peer));
+	next = rig_attach(rig, &(struct rig_flow){.id = 2, .replaces = 1});
+	rig_pass(rig, 4 * RIG_S);
+	assert_null(rig_flow_of(peer));
+	rig_peer_free(next);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* Each channel has its own: TLS says something, DTLS does not. */
+static void test_keepalive_of_one_channel(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.keepalive_us = 30 * RIG_S});
+
+	(void)state;
+	rig_shake(peer);
+	live(peer, 2 * RIG_S, true, RIG_MTU);
+	rig_pass(rig, 20 * RIG_S);
+	rig_send(peer, CSTP_DPD_REQUEST, NULL, 0); /* answered */
+	rig_pass(rig, 12 * RIG_S);
+	assert_int_equal(count_frames_udp(peer, CSTP_KEEPALIVE), 1);
+	assert_int_equal(count_frames(peer, CSTP_KEEPALIVE), 0);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* Of many, one at a time has something to do; the others sleep on. */
+static void test_crowd_sleeps(void **state)
+{
+	enum { CROWD = 40 };
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peers[CROWD];
+
+	(void)state;
+	for (int i = 0; i < CROWD; i++) {
+		char own[32];
+
+		snprintf(own, sizeof(own), "10.99.1.%d/32", i + 1);
+		peers[i] = rig_attach(rig, &(struct rig_flow){.id = (uint64_t)i + 1,
+							      .session = (uint64_t)i + 1,
+							      .own = own,
+							      .dpd_us = 30 * RIG_S,
+							      .no_dtls = true});
+		rig_pass(rig, RIG_S / 2);
+	}
+	for (int i = 0; i < 20 * CROWD; i++) {
+		size_t awake = 0;
+
+		rig_pass(rig, RIG_S / 4);
+		for (int k = 0; k < CROWD; k++) {
+			if (count_frames(peers[k], CSTP_DPD_REQUEST))
+				rig_send(peers[k], CSTP_DPD_RESPONSE, NULL, 0);
+			awake += rig_flow_of(peers[k])->awake;
+		}
+		assert_in_range(awake, 0, CROWD / 4);
+	}
+	for (int i = 0; i < CROWD; i++)
+		rig_peer_free(peers[i]);
+	rig_free(rig);
+}
+
 /* ---- DTLS at a client ---- */
 
 /* Hellos that are waiting at the peer's socket. */
@@ -377,22 +524,22 @@ static void test_client_stays_on_a_slow_path(void **state)
 
 /* ---- DTLS at a gateway ---- */
 
-static void test_gateway_gives_up_late(void **state)
+static void give_up_late(bool stranger, int64_t first_us, size_t probes)
 {
 	struct rig *rig = rig_new(false, NULL);
-	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.dpd_us = 10 * RIG_S});
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.dpd_us = 10 * RIG_S,
+								   .peer_is_stranger = stranger});
 	struct flow *flow = rig_flow_of(peer);
 
-	(void)state;
 	rig_shake(peer);
 	live(peer, RIG_S, true, RIG_MTU);
 	count_frames_udp(peer, CSTP_DPD_REQUEST);
 	rig_forget_events(rig);
 	rig_send_udp(peer, CSTP_KEEPALIVE, NULL, 0);
-	live(peer, 10 * RIG_S - TICK, false, 0);
+	live(peer, first_us - TICK, false, 0);
 	assert_int_equal(count_frames_udp(peer, CSTP_DPD_REQUEST), 0);
-	live(peer, 10 * RIG_S + TICK, false, 0);
-	assert_int_equal(count_frames_udp(peer, CSTP_DPD_REQUEST), 3); /* 10, 15, 20 s */
+	live(peer, 20 * RIG_S - first_us + TICK, false, 0);
+	assert_int_equal(count_frames_udp(peer, CSTP_DPD_REQUEST), probes);
 	assert_true(flow->over_dtls);
 	live(peer, TICK, false, 0);
 	assert_false(flow->over_dtls);
@@ -402,6 +549,36 @@ static void test_gateway_gives_up_late(void **state)
 	/* Its client's next data brings it back. */
 	rig_send_udp(peer, CSTP_DATA, NULL, 0);
 	assert_true(flow->over_dtls);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+static void test_gateway_gives_up_late(void **state)
+{
+	(void)state;
+	give_up_late(true, 10 * RIG_S, 3);		/* asked at 10, 15, 20 s */
+	give_up_late(false, 12 * RIG_S + RIG_S / 2, 2); /* at 12.5, 17.5 s */
+}
+
+/* A tund that asks gets answers; a keepalive between them, no later than a probe would be, says no
+ * more. */
+static void test_keepalive_beside_probes(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.dpd_us = 20 * RIG_S,
+								   .keepalive_us = 20 * RIG_S});
+
+	(void)state;
+	rig_shake(peer);
+	live(peer, 2 * RIG_S, true, RIG_MTU);
+	for (int i = 0; i < 4; i++) {
+		rig_send_udp(peer, CSTP_DPD_REQUEST, NULL, 0);
+		live(peer, 21 * RIG_S, false, 0);
+	}
+	assert_int_equal(count_frames_udp(peer, CSTP_KEEPALIVE), 0);
+	rig_send_udp(peer, CSTP_DPD_REQUEST, NULL, 0);
+	live(peer, 25 * RIG_S, false, 0);
+	assert_true(count_frames_udp(peer, CSTP_DPD_REQUEST) > 0);
 	rig_peer_free(peer);
 	rig_free(rig);
 }
@@ -606,6 +783,7 @@ static void test_path_shrinks(void **state)
 	struct rig *rig = rig_new(false, NULL);
 	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
 	struct rig_peer *stranger = rig_attach(rig, &(struct rig_flow){.id = 2,
+								       .session = 2,
 								       .own = "10.99.0.8/32",
 								       .peer_is_stranger = true});
 	size_t len = rig_udp_packet(RIG_CORP, RIG_DEVICE, RIG_MTU - 28, packet);
@@ -653,12 +831,18 @@ int main(void)
 		cmocka_unit_test(test_signs_of_life),
 		cmocka_unit_test(test_keepalives),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_sleeper_works),
+		cmocka_unit_test(test_half_a_record),
+		cmocka_unit_test(test_sleeper_is_woken),
+		cmocka_unit_test(test_keepalive_of_one_channel),
+		cmocka_unit_test(test_crowd_sleeps),
 		cmocka_unit_test(test_client_tries),
 		cmocka_unit_test(test_client_does_not_try),
 		cmocka_unit_test(test_client_probes),
 		cmocka_unit_test(test_client_leaves_a_blocked_path),
 		cmocka_unit_test(test_client_stays_on_a_slow_path),
 		cmocka_unit_test(test_gateway_gives_up_late),
+		cmocka_unit_test(test_keepalive_beside_probes),
 		cmocka_unit_test(test_gateway_lets_old_keys_go),
 		cmocka_unit_test(test_client_renews_old_keys),
 		cmocka_unit_test(test_mtu_search),

@@ -286,6 +286,81 @@ static void test_super_packet_is_split(void **state)
 	rig_free(rig);
 }
 
+static const struct tun_header super = {
+	.gso_type = TUN_GSO_TCPV4,
+	.flags = TUN_CSUM_NEEDED,
+	.gso_size = 1000,
+	.hdr_len = 40,
+	.csum_start = 20,
+	.csum_offset = 16,
+};
+
+/* A small packet passes the super-packets before it; one of their own stream does not. */
+static void test_small_goes_first(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	size_t ahead = good_packet(), len;
+
+	(void)state;
+	rig_shake(peer);
+	for (uint32_t i = 0; i < 2; i++) {
+		len = rig_tcp_packet(RIG_CORP, RIG_DEVICE, 0x10, 0, i * 3000, 3000, packet);
+		assert_int_equal(tun_write(rig->tun, &super, packet, len), 0);
+	}
+	len = rig_tcp_packet(RIG_CORP, RIG_DEVICE, 0x10, 0, 6000, 500, packet);
+	assert_int_equal(tun_write(rig->tun, &(struct tun_header){0}, packet, len), 0);
+	good_packet();
+	rig_write_tun(rig, NULL, packet, ahead);
+	assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), ahead);
+	assert_int_equal(out[9], IP_PROTO_UDP);
+	for (uint32_t at = 0; at <= 6000; at += 1000) {
+		assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), at < 6000 ? 1040 : 540);
+		assert_int_equal(ip_get32(out + 24), at);
+	}
+	assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), -1);
+	assert_int_equal(all_drops(rig), 0);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* Of so much that waits, a stream loses one packet and no more; and again when it has had time. */
+static void test_too_much_waits(void **state)
+{
+	enum { WAITING = 1600 * 1024 };
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	size_t len = rig_tcp_packet(RIG_CORP, RIG_DEVICE, 0x10, 0, 1, 3000, packet);
+	uint32_t first[] = {1, 1001, 1001, 1};
+
+	(void)state;
+	rig_shake(peer);
+	for (int i = 0; i < 4; i++) {
+		/* The third comes when a loss is due no more, the fourth when little waits. */
+		rig->worker->bulk.bytes = i == 0 || i == 3 ? 0 : WAITING;
+		if (i == 2)
+			rig_pass(rig, WORKER_SLOW_US);
+		rig_write_tun(rig, &super, packet, len);
+		rig->worker->bulk.bytes = 0;
+		for (uint32_t at = first[i]; at < 3000; at += 1000) {
+			assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), 1040);
+			assert_int_equal(ip_get32(out + 24), at);
+		}
+		assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), -1);
+		rig->worker->bulk.bytes = WAITING;
+		if (i == 1) {
+			rig_write_tun(rig, &super, packet, len);
+			for (uint32_t at = 1; at < 3000; at += 1000)
+				assert_int_equal(rig_frame_udp(peer, CSTP_DATA, out), 1040);
+		}
+		rig->worker->bulk.bytes = 0;
+	}
+	assert_int_equal(rig_count(rig, COUNT_DROP_CONGESTED), 2);
+	assert_int_equal(all_drops(rig), 2);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 /* A stream may be cut anywhere; datagrams may not. */
 static void test_segments_that_do_not_fit(void **state)
 {
@@ -410,6 +485,33 @@ static void test_frames(void **state)
 	rig_free(rig);
 }
 
+/* A peer that reads nothing and asks: answers wait up to a limit, then they are dropped. */
+static void test_frames_of_slow_peer(void **state)
+{
+	enum { ASKED = 1000 };
+	static uint8_t payload[16000];
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	uint64_t dropped;
+	int got = 0;
+
+	(void)state;
+	for (int i = 0; i < ASKED; i++) {
+		outbound_frame(rig->worker, rig_flow_of(peer), OUTBOUND_TLS, CSTP_DPD_RESPONSE,
+			       payload, sizeof(payload));
+		worker_flush(rig->worker);
+	}
+	dropped = rig_count(rig, COUNT_DROP_QUEUE_FULL);
+	assert_in_range(rig_flow_of(peer)->spec.tls->out.len, 1, TLS_OUT_MAX);
+	while (rig_frame(peer, CSTP_DPD_RESPONSE, out) == sizeof(payload))
+		got++;
+	assert_int_equal(got + dropped, ASKED);
+	assert_true(dropped > 0);
+	assert_int_equal(rig_count(rig, COUNT_TLS_RECORDS_TX), got);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,11 +524,14 @@ int main(void)
 		cmocka_unit_test(test_too_big),
 		cmocka_unit_test(test_too_big_error),
 		cmocka_unit_test(test_super_packet_is_split),
+		cmocka_unit_test(test_small_goes_first),
+		cmocka_unit_test(test_too_much_waits),
 		cmocka_unit_test(test_segments_that_do_not_fit),
 		cmocka_unit_test(test_header_that_lies),
 		cmocka_unit_test(test_transport_udp),
 		cmocka_unit_test(test_slow_peer),
 		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_frames_of_slow_peer),
 	};
 
 	return cmocka_run_group_tests(tests, rig_open_program, rig_close_program);

@@ -155,6 +155,96 @@ static void test_identities(void **state)
 	assert_null(session_table_by_identity(&table, &who[0], NULL));
 }
 
+enum { CROWD = 2000 };
+
+/* Among thousands, of two names each; those found are in the order in which they came. */
+static void test_names_in_a_crowd(void **state)
+{
+	struct session_table table = {0};
+	struct session *found;
+
+	(void)state;
+	for (int i = 0; i < CROWD; i++) {
+		char name[16];
+		struct identity identity;
+
+		snprintf(name, sizeof(name), "n%d", i / 2);
+		identity = make_identity(name, (uint8_t)(i % 2));
+		session_table_add(&table, &identity);
+	}
+	for (int i = 0; i < CROWD; i += 2) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%d", i / 2);
+		found = session_table_by_name(&table, name);
+		assert_int_equal(found->id, i + 1);
+		assert_int_equal(found->next_of_name->id, i + 2);
+		assert_null(found->next_of_name->next_of_name);
+		/* The first goes, the second stays to be found. */
+		session_table_remove(&table, found);
+		found = session_table_by_name(&table, name);
+		assert_int_equal(found->id, i + 2);
+		assert_ptr_equal(session_table_by_identity(&table, &found->identity, NULL), found);
+		assert_null(session_table_by_identity(&table, &found->identity, found));
+	}
+	assert_null(session_table_by_name(&table, "n"));
+	session_table_done(&table);
+	assert_null(table.sessions);
+	assert_null(table.by_name);
+}
+
+static void test_what_ends_by_itself(void **state)
+{
+	struct session_table table = {0};
+	struct identity alice = make_identity("alice", 1);
+	struct session *sessions[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		sessions[i] = session_table_add(&table, &alice);
+		session_table_give_up_at(&table, sessions[i], 300 - i);
+		session_table_expire_at(&table, sessions[i], 1000 + i);
+	}
+	assert_null(session_table_take_late(&table, 297));
+	assert_ptr_equal(session_table_take_late(&table, 298), sessions[2]);
+	assert_null(session_table_take_late(&table, 298));
+	session_table_remove(&table, sessions[1]);
+	assert_ptr_equal(session_table_take_late(&table, 1000), sessions[0]);
+	assert_null(session_table_take_late(&table, 1000));
+	assert_int_equal(sessions[0]->expires_at, 1000);
+	session_table_expire_at(&table, sessions[0], 2000); /* its certificate was renewed */
+	assert_null(session_table_take_expired(&table, 1001));
+	assert_ptr_equal(session_table_take_expired(&table, 1002), sessions[2]);
+	assert_null(session_table_take_expired(&table, 1999));
+	assert_ptr_equal(session_table_take_expired(&table, 2000), sessions[0]);
+	session_table_done(&table);
+}
+
+static void test_links(void **state)
+{
+	struct session_table table = {0};
+	struct identity alice = make_identity("alice", 1);
+	struct config_access sites[2] = {0};
+	struct session *first = session_table_add(&table, &alice);
+	struct session *second = session_table_add(&table, &alice);
+
+	(void)state;
+	session_table_set_site(&table, first, NULL);
+	assert_null(table.links);
+	session_table_set_site(&table, second, &sites[0]);
+	session_table_set_site(&table, first, &sites[0]);
+	session_table_set_site(&table, second, &sites[1]); /* another, after a reload */
+	assert_ptr_equal(table.links, second);
+	assert_ptr_equal(second->next_link, first);
+	assert_null(first->next_link);
+	session_table_set_site(&table, second, NULL);
+	assert_null(second->site);
+	assert_ptr_equal(table.links, first);
+	session_table_remove(&table, first);
+	assert_null(table.links);
+	session_table_done(&table);
+}
+
 /* The certificates are the session's own references: given twice, changed, and gone with it. */
 static void test_certs(void **state)
 {
@@ -172,10 +262,8 @@ static void test_certs(void **state)
 		STACK_OF(X509) *untrusted = sk_X509_new_null();
 
 		sk_X509_push(untrusted, root.cert);
-		cert->expires_at = 1000 + i;
 		session_set_cert(session, cert, leaf.cert, i ? untrusted : NULL);
 		session_set_cert(session, cert, leaf.cert, i ? untrusted : NULL);
-		assert_int_equal(session->expires_at, 1000 + i);
 		assert_ptr_equal(session->leaf, leaf.cert);
 		assert_int_equal(session->untrusted != NULL, i > 0);
 		identity_cert_unref(cert);
@@ -192,9 +280,15 @@ static void test_certs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_states),	   cmocka_unit_test(test_lease_keys),
-		cmocka_unit_test(test_ids),	   cmocka_unit_test(test_cookies),
-		cmocka_unit_test(test_identities), cmocka_unit_test(test_certs),
+		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_lease_keys),
+		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_cookies),
+		cmocka_unit_test(test_identities),
+		cmocka_unit_test(test_certs),
+		cmocka_unit_test(test_names_in_a_crowd),
+		cmocka_unit_test(test_what_ends_by_itself),
+		cmocka_unit_test(test_links),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

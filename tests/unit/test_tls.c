@@ -249,6 +249,44 @@ static void test_full(void **state)
 	close_ends(&ends);
 }
 
+/* What is released is only what nobody needs: not a record of which half has come, nor those that
+ * were received with the one that was read. */
+static void test_rest(void **state)
+{
+	struct ends ends;
+	uint8_t got[100];
+	size_t len, half;
+
+	open_ends(&ends, *state, &((struct world *)*state)->device, GATEWAY_NAME);
+	shake(&ends);
+	tls_rest(ends.gateway);
+	tls_rest(ends.device);
+	assert_null(ends.device->in.data);
+	for (int i = 0; i < 3; i++)
+		assert_true(tls_write(ends.gateway, "abc", 3));
+	half = ends.gateway->out.len / 2; /* within the second */
+	assert_int_equal(send(ends.gateway->fd, ends.gateway->out.data, half, 0), half);
+	ends.gateway->out_at = half;
+	assert_int_equal(tls_read(ends.device, got, sizeof(got), &len), TLS_DONE);
+	tls_rest(ends.device);
+	assert_int_equal(tls_read(ends.device, got, sizeof(got), &len), TLS_AGAIN);
+	tls_rest(ends.device);
+	assert_null(ends.device->in.data);
+	assert_int_equal(tls_flush(ends.gateway), TLS_DONE);
+	tls_rest(ends.gateway);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(tls_read(ends.device, got, sizeof(got), &len), TLS_DONE);
+		assert_memory_equal(got, "abc", 3);
+		tls_rest(ends.device);
+	}
+	assert_null(ends.device->in.data);
+	assert_true(tls_write(ends.device, "back", 4));
+	assert_int_equal(tls_flush(ends.device), TLS_DONE);
+	assert_int_equal(tls_read(ends.gateway, got, sizeof(got), &len), TLS_DONE);
+	assert_int_equal(len, 4);
+	close_ends(&ends);
+}
+
 /* What comes behind the end is not read, nor kept for reading. */
 static void test_behind_the_end(void **state)
 {
@@ -459,7 +497,7 @@ int main(void)
 		cmocka_unit_test(test_records),	       cmocka_unit_test(test_full),
 		cmocka_unit_test(test_behind_the_end), cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_plain_clients),  cmocka_unit_test(test_garbage),
-		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_groups),	       cmocka_unit_test(test_rest),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, free_world);

@@ -516,18 +516,26 @@ static void test_receive_batches(void **state)
 	size_t sent;
 
 	(void)state;
-	for (size_t i = 0; i < 2 * UDP_BATCH + 3; i++)
+	for (size_t i = 0; i < UDP_BATCH + 7; i++)
 		assert_int_equal(udp_send(from, &offloads, &path, data + i, 60000, 60000, &sent),
 				 0);
-	for (size_t batch = 0; batch < 3; batch++) {
-		size_t expected = batch < 2 ? UDP_BATCH : 3;
-
+	/* After a batch of big ones, four at a time. */
+	for (size_t at = 0, expected; at < UDP_BATCH + 7; at += expected) {
+		expected = at == 0 ? UDP_BATCH : at == UDP_BATCH ? 4 : 3;
 		assert_int_equal(udp_receive(receiver, to, runs), expected);
 		for (size_t i = 0; i < expected; i++) {
 			assert_int_equal(runs[i].len, 60000);
-			assert_memory_equal(runs[i].data, data + batch * UDP_BATCH + i, 60000);
+			assert_memory_equal(runs[i].data, data + at + i, 60000);
 		}
 	}
+	/* And after small ones many again. */
+	for (size_t batch = 0; batch < 3; batch++) {
+		for (size_t i = 0; i < UDP_BATCH; i++)
+			udp_send(from, &offloads, &path, data + i, 100, 100, &sent);
+		for (size_t left = UDP_BATCH; batch < 2 && left;)
+			left -= (size_t)udp_receive(receiver, to, runs);
+	}
+	assert_int_equal(udp_receive(receiver, to, runs), UDP_BATCH);
 	udp_receiver_free(receiver);
 	udp_receiver_free(NULL);
 	free(data);

@@ -1,8 +1,11 @@
 #include "channel/dtls.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 #include <openssl/hmac.h>
@@ -11,6 +14,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/xalloc.h"
+#include "channel/lean.h"
 
 enum { COOKIE_KEY = 32, COOKIE = 32 };
 
@@ -78,7 +82,7 @@ static int on_cookie_check(SSL *ssl, const unsigned char *cookie, unsigned len)
 
 static SSL_CTX *make_ctx(const SSL_METHOD *method, bool is_client)
 {
-	SSL_CTX *made = SSL_CTX_new(method);
+	SSL_CTX *made = SSL_CTX_new_ex(lean_library(), NULL, method);
 
 	if (!made)
 		return NULL;
@@ -124,6 +128,55 @@ void dtls_setup_done(struct dtls_setup *setup)
 	*setup = (struct dtls_setup){0};
 }
 
+/* ---- memory ----
+ *
+ * Of an association's 68 KiB, 33 are the buffers of one record in each direction, which OpenSSL
+ * gives back when asked, and 21 the messages of its handshake, which it keeps in case the peer
+ * repeats its last flight. Those are written again from copies before each use, so their pages may
+ * go: what is read later is written first. */
+
+/* OpenSSL shows handshake messages where it has them: at the beginning of a piece of the heap with
+ * room for the longest, SSL3_RT_MAX_PLAIN_LENGTH (3.x: ssl/statem). */
+static void on_handshake_message(int is_sent, int version, int type, const void *bytes, size_t len,
+				 SSL *ssl, void *user)
+{
+	struct dtls *dtls = user;
+
+	(void)version;
+	(void)len;
+	(void)ssl;
+	if (!is_sent && type == SSL3_RT_HANDSHAKE)
+		dtls->scratch = (uint8_t *)bytes;
+}
+
+static void release_scratch(struct dtls *dtls)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first, end;
+	size_t size = dtls->scratch ? malloc_usable_size(dtls->scratch) : 0;
+
+	/* Elsewhere the pages stay. */
+	if (size >= SSL3_RT_MAX_PLAIN_LENGTH && OPENSSL_version_major() == 3) {
+		first = ((uintptr_t)dtls->scratch + page - 1) & ~(page - 1);
+		end = ((uintptr_t)dtls->scratch + size) & ~(page - 1);
+		madvise((void *)first, end - first, MADV_DONTNEED);
+	}
+	dtls->scratch = NULL;
+}
+
+void dtls_rest(struct dtls *dtls)
+{
+	if (dtls->state != DTLS_OPEN || dtls->is_resting)
+		return;
+	dtls->is_resting = SSL_free_buffers(dtls->ssl) == 1;
+	release_scratch(dtls);
+}
+
+/* Before a record is sealed above all: OpenSSL takes its buffer for given there. */
+static void rouse(struct dtls *dtls)
+{
+	dtls->is_resting = SSL_alloc_buffers(dtls->ssl) != 1;
+}
+
 /* ---- one association ---- */
 
 /* OpenSSL puts into a hello the id of the session it is asked to resume; so it gets one that never
@@ -157,6 +210,8 @@ static bool prepare(struct dtls *dtls, bool is_server, const struct dtls_options
 	}
 	SSL_set_bio(dtls->ssl, bio, bio);
 	SSL_set_app_data(dtls->ssl, dtls);
+	SSL_set_msg_callback_arg(dtls->ssl, dtls);
+	SSL_set_msg_callback(dtls->ssl, on_handshake_message);
 	SSL_set_mtu(dtls->ssl, (long)options->mtu);
 	if (!is_server) {
 		SSL_set_connect_state(dtls->ssl);
@@ -207,6 +262,7 @@ static void settle(struct dtls *dtls)
 	dtls->aead_min = is_gcm ? DTLS_RECORD_AEAD_MIN : DTLS_RECORD_AEAD_MIN_CHACHA;
 	dtls->overhead = DTLS_RECORD_HEADER + dtls->aead_min;
 	dtls->state = SSL_session_reused(dtls->ssl) ? DTLS_FAILED : DTLS_OPEN;
+	SSL_set_msg_callback(dtls->ssl, NULL);
 }
 
 void dtls_handshake(struct dtls *dtls, const uint8_t *datagram, size_t len)
@@ -250,46 +306,51 @@ static void on_message(int is_sent, int version, int type, const void *bytes, si
 		*was_authentic = true;
 }
 
+/* Not by SSL_get_error: that goes by the thread's queue of errors, which may be somebody else's, and
+ * clearing it before each record costs as much as ten of the record's checks. */
+static enum dtls_opened judge_silence(SSL *ssl, bool was_authentic)
+{
+	bool wants_more = SSL_want_read(ssl);
+
+	ERR_clear_error();
+	if (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN)
+		return DTLS_OPENED_CLOSED;
+	return wants_more && was_authentic ? DTLS_OPENED_NONE : DTLS_OPENED_FORGED;
+}
+
 enum dtls_opened dtls_open(struct dtls *dtls, const uint8_t *datagram, size_t len,
 			   const struct dtls_record *record, uint8_t *out, size_t size,
 			   size_t *ret_len)
 {
 	bool was_authentic = false;
-	size_t got;
 	int r;
 
+	if (dtls->is_resting)
+		rouse(dtls);
 	dtls->port.in = datagram;
 	dtls->port.in_len = len;
-	ERR_clear_error();
 	if (record->type != DTLS_TYPE_DATA) {
 		SSL_set_msg_callback_arg(dtls->ssl, &was_authentic);
 		SSL_set_msg_callback(dtls->ssl, on_message);
 	}
-	r = SSL_read_ex(dtls->ssl, out, size, &got);
-	SSL_set_msg_callback(dtls->ssl, NULL);
-	if (r == 1) {
-		dtls->port.in_len = 0;
-		dtls_window_mark(&dtls->window, record->sequence);
-		dtls->opened++;
-		*ret_len = got;
-		return DTLS_OPENED_RECORD;
-	}
+	r = SSL_read_ex(dtls->ssl, out, size, ret_len);
 	dtls->port.in_len = 0;
-	switch (SSL_get_error(dtls->ssl, 0)) {
-	case SSL_ERROR_WANT_READ:
-		return was_authentic ? DTLS_OPENED_NONE : DTLS_OPENED_FORGED;
-	case SSL_ERROR_ZERO_RETURN:
-		return DTLS_OPENED_CLOSED;
-	default:
-		return DTLS_OPENED_FORGED;
-	}
+	if (record->type != DTLS_TYPE_DATA)
+		SSL_set_msg_callback(dtls->ssl, NULL);
+	if (r != 1)
+		return judge_silence(dtls->ssl, was_authentic);
+	dtls_window_mark(&dtls->window, record->sequence);
+	dtls->opened++;
+	return DTLS_OPENED_RECORD;
 }
 
 bool dtls_seal(struct dtls *dtls, const uint8_t *plain, size_t len)
 {
 	size_t written;
 
-	if (SSL_write_ex(dtls->ssl, plain, len, &written) != 1)
+	if (dtls->is_resting)
+		rouse(dtls);
+	if (dtls->is_resting || SSL_write_ex(dtls->ssl, plain, len, &written) != 1)
 		return false;
 	dtls->sealed++;
 	return true;

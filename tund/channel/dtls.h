@@ -32,12 +32,14 @@ struct dtls {
 	SSL *ssl;
 	struct bio_port port;
 	enum dtls_state state;
-	bool listening; /* waits for a hello with our cookie (HelloVerifyRequest) */
+	bool is_resting; /* its record buffers are released */
+	bool listening;	 /* waits for a hello with our cookie (HelloVerifyRequest) */
 	uint8_t psk[DTLS_PSK];
 	struct dtls_window window;
 	uint64_t sealed; /* records, our direction */
 	uint64_t opened;
 	size_t aead_min, overhead;
+	uint8_t *scratch; /* OpenSSL's, of the handshake; NULL: not known, or released */
 	uint8_t peer[18]; /* address and port: what a HelloVerifyRequest's cookie is bound to */
 	struct dtls_setup *setup;
 };
@@ -76,6 +78,9 @@ enum dtls_opened dtls_open(struct dtls *dtls, const uint8_t *datagram, size_t le
 			   size_t *ret_len);
 /* One record from plain (type byte first). False when OpenSSL failed. */
 bool dtls_seal(struct dtls *dtls, const uint8_t *plain, size_t len);
+/* Gives back the memory that records pass through, two thirds of an association's; the next record
+ * in either direction takes it again. Nothing happens while a handshake is under way. */
+void dtls_rest(struct dtls *dtls);
 /* Retransmits a flight that is due. Microseconds until the next is, -1 for none. */
 int64_t dtls_tick(struct dtls *dtls);
 const char *dtls_cipher(const struct dtls *dtls);

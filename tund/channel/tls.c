@@ -11,6 +11,7 @@
 #include "base/addr.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
+#include "channel/lean.h"
 
 enum {
 	RECEIVE_BYTES = 64 * 1024,
@@ -91,7 +92,7 @@ static int set_groups(SSL_CTX *made, const char *groups, bool hybrid, bool *ret_
 static SSL_CTX *make_ctx(const SSL_METHOD *method, const struct tls_options *options,
 			 bool *ret_hybrid, char *error, size_t size)
 {
-	SSL_CTX *made = SSL_CTX_new(method);
+	SSL_CTX *made = SSL_CTX_new_ex(lean_library(), NULL, method);
 	char why[256];
 
 	if (!made)
@@ -302,7 +303,8 @@ enum tls_result tls_flush(struct tls *tls)
 		ssize_t sent = send(tls->fd, tls->out.data + tls->out_at,
 				    tls->out.len - tls->out_at, MSG_NOSIGNAL);
 
-		if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+		/* ENOBUFS: the kernel is short of memory, for now. */
+		if (sent < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS))
 			return TLS_AGAIN;
 		if (sent < 0) {
 			/* Nothing more can be sent; what has come in can still be read, to its end.
@@ -332,6 +334,13 @@ bool tls_is_full(const struct tls *tls)
 bool tls_has_input(const struct tls *tls)
 {
 	return tls->port.in_len > 0 || SSL_has_pending(tls->ssl);
+}
+
+void tls_rest(struct tls *tls)
+{
+	if (tls->port.in_len == 0)
+		buf_done(&tls->in);
+	SSL_free_buffers(tls->ssl);
 }
 
 void tls_shutdown(struct tls *tls)

@@ -78,6 +78,8 @@ bool tls_wants_write(const struct tls *tls);
 bool tls_is_full(const struct tls *tls);
 /* Whether tls_read may find something without the socket becoming readable. */
 bool tls_has_input(const struct tls *tls);
+/* Gives back the memory that records pass through; what has come in and is not read yet stays. */
+void tls_rest(struct tls *tls);
 /* Half-close: nothing will be sent any more. */
 void tls_shutdown(struct tls *tls);
 

@@ -690,15 +690,18 @@ static void take_mtu(struct client *client, const struct worker_event *event)
 static void take_report(struct worker_event *event)
 {
 	struct client_report *report = event->tag;
+	struct flow_traffic carried = report->client->carried;
 
 	report->counts = event->counts;
 	report->traffic = event->traffic;
 	report->udp_offloads = event->udp_offloads;
+	/* A flow that drains has carried for the one that replaced it. */
 	for (size_t i = 0; i < event->flow_count; i++) {
+		flow_add_traffic(&carried, &event->flows[i].traffic);
 		if (event->flows[i].id == report->client->flow)
 			report->flow = event->flows[i];
 	}
-	flow_add_traffic(&report->flow.traffic, &report->client->carried);
+	report->flow.traffic = carried;
 	report->done(report, report->user);
 }
 
@@ -711,6 +714,9 @@ static void on_worker_event(struct mailbox_message *message, void *owner)
 	case WORKER_ATTACHED:
 	case WORKER_WAS_CUT:
 	case WORKER_HAS_RULES:
+	case WORKER_GUEST: /* these three: there is one worker */
+	case WORKER_MOVED:
+	case WORKER_CARRIED:
 		break;
 	case WORKER_TRANSPORT:
 		take_transport(client, event);
@@ -848,7 +854,7 @@ static int start_worker(struct client *client)
 	};
 
 	memcpy(worker.sockets, options->sockets, sizeof(worker.sockets));
-	return worker_start(&worker, &client->worker);
+	return worker_start(&worker, 1, &client->worker);
 }
 
 int client_make_setup(const struct client_options *options, struct tls_setup *ret_setup,
@@ -927,7 +933,7 @@ void client_free(struct client *client)
 {
 	if (!client)
 		return;
-	worker_free(client->worker);
+	worker_free(&client->worker, 1);
 	mailbox_free(client->worker_events);
 	names_free(client->names);
 	tunnel_done(&client->tunnel);

@@ -146,6 +146,7 @@ struct config {
 	char *state_directory; /* absolute */
 	char *user;
 	bool user_set;
+	unsigned workers; /* 0 is "auto": one a core */
 	char *metrics_listen;
 	struct config_renew renew;
 	struct config_mark *marks; /* for config_line */

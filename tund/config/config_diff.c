@@ -87,7 +87,7 @@ static bool same_value(const struct config_option *option, const void *a, const 
 	case CONFIG_WORD: /* every enum of config.h is of an int's size */
 	case CONFIG_NUMBER:
 	case CONFIG_PERCENT:
-	case CONFIG_MTU:
+	case CONFIG_AUTO_NUMBER:
 		return *(const unsigned *)a == *(const unsigned *)b;
 	case CONFIG_DURATION:
 		return *(const int64_t *)a == *(const int64_t *)b;
@@ -253,6 +253,9 @@ static void copy_value(const struct config_option *option, void *to, const void 
 	}
 	case CONFIG_SWITCH:
 		*(bool *)to = *(const bool *)from;
+		return;
+	case CONFIG_AUTO_NUMBER:
+		*(unsigned *)to = *(const unsigned *)from;
 		return;
 	case CONFIG_LISTENS: {
 		const struct config_endpoints *list = from;

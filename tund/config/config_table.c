@@ -44,8 +44,8 @@ static const struct config_option options[] = {
 	ROW("gateway", "dns", CONFIG_ADDRESSES, AT(gateway.dns), "", "name servers, pushed"),
 	ROW("gateway", "domains", CONFIG_DOMAINS, AT(gateway.domains), "",
 	    "split DNS; {\".\"} sends every query through the tunnel"),
-	ROW("gateway", "mtu", CONFIG_MTU, AT(gateway.mtu), "auto", "inner, bytes, or \"auto\"",
-	    RANGE(576, 9216)),
+	ROW("gateway", "mtu", CONFIG_AUTO_NUMBER, AT(gateway.mtu), "auto",
+	    "inner, bytes, or \"auto\"", RANGE(576, 9216)),
 	ROW("gateway", "max-sessions", CONFIG_NUMBER, AT(gateway.max_sessions), "10000",
 	    "one more is told that the gateway is full", RANGE(1, 1000000)),
 	ROW("gateway", "duplicate", CONFIG_WORD, AT(gateway.duplicate), "replace",
@@ -134,7 +134,7 @@ static const struct config_option options[] = {
 	ROW("metrics", "listen", CONFIG_TEXT, AT(metrics_listen), "", "address:port",
 	    .restart = true),
 
-	ROW("limits", "handshakes", CONFIG_NUMBER, AT(limits.handshakes), "200",
+	ROW("limits", "handshakes", CONFIG_NUMBER, AT(limits.handshakes), "1000",
 	    "a second, all sources together", RANGE(1, 1000000), .only = CONFIG_ONLY_GATEWAY),
 	ROW("limits", "handshakes-per-source", CONFIG_NUMBER, AT(limits.handshakes_per_source),
 	    "20", "a second; a source is an IPv4 address or an IPv6 /64", RANGE(1, 1000000),
@@ -152,6 +152,9 @@ static const struct config_option options[] = {
 
 	ROW("daemon", "user", CONFIG_ACCOUNT, AT(user), "tund",
 	    "who the engine and the keys run as", .restart = true),
+	ROW("daemon", "workers", CONFIG_AUTO_NUMBER, AT(workers), "auto",
+	    "threads that carry packets, or \"auto\", one a core; a client has one", RANGE(1, 64),
+	    .restart = true),
 
 	ROW("renew", "command", CONFIG_TEXTS, AT(renew.command), "", "argument vector, no shell"),
 	ROW("renew", "before", CONFIG_PERCENT, AT(renew.before_percent), "33%",

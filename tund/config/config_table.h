@@ -18,7 +18,7 @@ enum config_kind {
 	CONFIG_SWITCH,	    /* bool, written as one of two words, false first */
 	CONFIG_NUMBER,	    /* unsigned, min..max */
 	CONFIG_PERCENT,	    /* unsigned, min..max */
-	CONFIG_MTU,	    /* unsigned, min..max or "auto", which is 0 */
+	CONFIG_AUTO_NUMBER, /* unsigned, min..max or "auto", which is 0 */
 	CONFIG_DURATION,    /* int64_t in seconds, min..max */
 	CONFIG_INTERFACE,   /* char * */
 	CONFIG_ACCOUNT,	    /* char *: a unix user or group */

@@ -150,7 +150,7 @@ static bool set_percent(const struct config_value *value, void *place)
 	return true;
 }
 
-static bool set_mtu(const struct config_value *value, void *place)
+static bool set_auto_number(const struct config_value *value, void *place)
 {
 	unsigned number;
 
@@ -161,7 +161,7 @@ static bool set_mtu(const struct config_value *value, void *place)
 	if (!parse_number(value->texts[0], "", &number) || number < value->option->min ||
 	    number > value->option->max)
 		return config_values_refuse(value, 0,
-					    "is no MTU; write \"auto\" or a number, %u to %u",
+					    "does not fit; write \"auto\" or a number, %u to %u",
 					    value->option->min, value->option->max);
 	*(unsigned *)place = number;
 	return true;
@@ -360,7 +360,7 @@ static const struct {
 	[CONFIG_SWITCH] = {set_switch, free_nothing},
 	[CONFIG_NUMBER] = {set_number, free_nothing},
 	[CONFIG_PERCENT] = {set_percent, free_nothing},
-	[CONFIG_MTU] = {set_mtu, free_nothing},
+	[CONFIG_AUTO_NUMBER] = {set_auto_number, free_nothing},
 	[CONFIG_DURATION] = {set_duration, free_nothing},
 	[CONFIG_INTERFACE] = {set_interface, free_text},
 	[CONFIG_ACCOUNT] = {set_account, free_text},

@@ -37,6 +37,8 @@ struct ctl_request {
 	struct buf in, out;
 	size_t out_at;
 	bool waiting; /* for an answer; the socket is not looked at meanwhile */
+	struct ctl_pieces pieces;
+	bool in_pieces; /* waiting, too */
 	struct ctl_stream stream;
 	bool is_streaming;
 	bool has_taken; /* something, since the silence timer looked last */
@@ -52,6 +54,8 @@ static void close_request(struct ctl_request *request)
 {
 	if (request->is_streaming)
 		request->stream.left(request->stream.user);
+	if (request->in_pieces)
+		request->pieces.done(request->pieces.user);
 	uv_poll_stop(request->poll);
 	uv_close((uv_handle_t *)request->poll, on_closed);
 	uv_timer_stop(request->silence);
@@ -75,6 +79,8 @@ static void watch(struct ctl_request *request)
 	if (request->is_streaming)
 		uv_poll_start(request->poll, UV_READABLE | (has_output ? UV_WRITABLE : 0),
 			      on_ready);
+	else if (request->in_pieces)
+		uv_poll_start(request->poll, UV_WRITABLE, on_ready);
 	else if (request->waiting)
 		uv_poll_stop(request->poll);
 	else
@@ -139,6 +145,22 @@ void ctl_answer(struct ctl_request *request, json_t *reply)
 	request->waiting = false;
 	buf_append(&request->out, line, len);
 	watch(request);
+}
+
+static void give_piece(struct ctl_request *request)
+{
+	if (!request->pieces.next(&request->out, request->pieces.user)) {
+		request->pieces.done(request->pieces.user);
+		request->in_pieces = request->waiting = false;
+	}
+	watch(request);
+}
+
+void ctl_answer_pieces(struct ctl_request *request, const struct ctl_pieces *pieces)
+{
+	request->pieces = *pieces;
+	request->in_pieces = request->has_taken = true;
+	give_piece(request);
 }
 
 /* ---- streams ---- */
@@ -283,6 +305,10 @@ static void send_output(struct ctl_request *request)
 	buf_done(&request->out);
 	request->out_at = 0;
 	request->stream_max = STREAM_MAX;
+	if (request->in_pieces) {
+		give_piece(request);
+		return;
+	}
 	watch(request);
 	if (request->is_streaming)
 		request->stream.has_room(request->stream.user);
@@ -308,7 +334,7 @@ static void on_silence(uv_timer_t *timer)
 	bool is_stuck = request->out_at < request->out.len && !request->has_taken;
 
 	request->has_taken = false;
-	if (request->is_streaming ? is_stuck : !request->waiting)
+	if (request->is_streaming || request->in_pieces ? is_stuck : !request->waiting)
 		close_request(request);
 }
 

@@ -49,6 +49,19 @@ X509 *ctl_leaf(const struct ctl *ctl);
 /* Answers, once; takes reply. */
 void ctl_answer(struct ctl_request *request, json_t *reply);
 
+/* ---- a long answer ---- */
+
+/* Made piece by piece as the asker takes it, so that it is never all in memory, and so that others
+ * get their turn in between. */
+struct ctl_pieces {
+	bool (*next)(struct buf *out, void *user); /* appends some; false: that was the last */
+	void (*done)(void *user);		   /* after the last, or the asker has left */
+	void *user;
+};
+
+/* Answers, once, with a line of JSON that ends with the last piece. */
+void ctl_answer_pieces(struct ctl_request *request, const struct ctl_pieces *pieces);
+
 /* ---- an answer of many lines ---- */
 
 struct ctl_stream {

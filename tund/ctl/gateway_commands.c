@@ -12,6 +12,8 @@
 #include "version.h"
 #include "wire/ctl_msg.h"
 
+enum { LISTED_AT_ONCE = 100 }; /* two milliseconds' work */
+
 static bool is_listed(const struct session *session)
 {
 	return session->state == SESSION_OPEN || session->state == SESSION_AWAY;
@@ -120,6 +122,7 @@ static void answer_status(struct gateway_report *report, void *user)
 			  describe_drops(report->counts.of + COUNT_FIRST_DROP), "counters",
 			  describe_counters(&report->counts), "generation",
 			  (json_int_t)gateway->trust->generation));
+	json_object_set_new(reply, "workers", json_integer((json_int_t)gateway->crew.count));
 	count_sessions(gateway, reply);
 	describe_warnings(ctl, reply);
 	add_trouble(gateway, reply);
@@ -135,20 +138,81 @@ void gateway_commands_status(struct ctl_request *request, const json_t *message)
 
 /* ---- sessions ---- */
 
+/* Of those that were there when it began, those that still are. */
+struct listing {
+	struct gateway_report *report;
+	uint64_t *ids;
+	size_t count, at;
+	bool has_begun, has_one;
+};
+
+static void listing_done(void *user)
+{
+	struct listing *listing = user;
+
+	gateway_report_free(listing->report);
+	free(listing->ids);
+	free(listing);
+}
+
+static void add_text(struct buf *out, const json_t *json, size_t cut)
+{
+	size_t len;
+	_cleanup_free_ char *text = ctl_msg_print(json, &len);
+
+	buf_append(out, text, len - cut);
+}
+
+static void begin_listing(struct buf *out)
+{
+	json_t *reply = ctl_msg_reply("sessions", CTL_EXIT_DONE);
+
+	json_object_set_new(reply, "sessions", json_array());
+	add_text(out, reply, strlen("]}\n"));
+	json_decref(reply);
+}
+
+static void list_session(struct listing *listing, struct buf *out, const struct session *session)
+{
+	json_t *object = describe_session(session, gateway_report_of(listing->report, session));
+
+	if (listing->has_one)
+		buf_append(out, ",", 1);
+	add_text(out, object, strlen("\n"));
+	listing->has_one = true;
+	json_decref(object);
+}
+
+static bool list_some(struct buf *out, void *user)
+{
+	struct listing *listing = user;
+	const struct session_table *sessions = &listing->report->gateway->sessions;
+
+	if (!listing->has_begun)
+		begin_listing(out);
+	listing->has_begun = true;
+	for (size_t i = 0; i < LISTED_AT_ONCE && listing->at < listing->count; i++) {
+		struct session *session = session_table_find(sessions, listing->ids[listing->at++]);
+
+		if (session && is_listed(session))
+			list_session(listing, out, session);
+	}
+	if (listing->at < listing->count)
+		return true;
+	buf_append(out, "]}\n", strlen("]}\n"));
+	return false;
+}
+
 static void answer_sessions(struct gateway_report *report, void *user)
 {
-	json_t *reply = ctl_msg_reply("sessions", CTL_EXIT_DONE), *array = json_array();
+	struct listing *listing = xnew(struct listing);
+	struct session *first = report->gateway->sessions.sessions;
 
-	for (struct session *session = report->gateway->sessions.sessions; session;
-	     session = session->hh.next) {
-		if (is_listed(session))
-			json_array_append_new(array,
-					      describe_session(session,
-							       gateway_report_of(report, session)));
-	}
-	json_object_set_new(reply, "sessions", array);
-	gateway_report_free(report);
-	ctl_answer(user, reply);
+	listing->report = report;
+	listing->ids = xnew_array(uint64_t, HASH_COUNT(first) + 1);
+	for (struct session *session = first; session; session = session->hh.next)
+		listing->ids[listing->count++] = session->id;
+	ctl_answer_pieces(user, &(struct ctl_pieces){list_some, listing_done, listing});
 }
 
 void gateway_commands_sessions(struct ctl_request *request, const json_t *message)
@@ -222,7 +286,7 @@ static void answer_session(struct gateway_report *report, void *user)
 	shown_free(shown);
 }
 
-static bool is_denied(const struct gateway *gateway, const struct store_seen *seen)
+static bool is_denied(const struct gateway *gateway, const struct seen *seen)
 {
 	return trust_denies(gateway->trust, seen->key.issuer_hash, seen->key.serial,
 			    seen->key.spki_hash);
@@ -232,10 +296,8 @@ static json_t *describe_seen(const struct gateway *gateway, const char *name)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < gateway->seen_count; i++) {
-		const struct store_seen *seen = &gateway->seen[i];
-
-		if (strcmp(seen->identity.name, name) != 0)
+	for (const struct seen *seen = gateway->seen.first; seen; seen = seen->hh.next) {
+		if (strcmp(seen->name, name) != 0)
 			continue;
 		json_array_append_new(array, json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:b}",
 						       "subject", describe_text(seen->subject),
@@ -257,11 +319,11 @@ static void answer_identity(struct gateway_report *report, void *user)
 	json_t *certificates = describe_seen(gateway, shown->name);
 	json_t *reply = ctl_msg_reply("show", CTL_EXIT_DONE);
 
-	for (struct session *session = gateway->sessions.sessions; session;
-	     session = session->hh.next) {
+	for (struct session *session = session_table_by_name(&gateway->sessions, shown->name);
+	     session; session = session->next_of_name) {
 		json_t *object;
 
-		if (!is_listed(session) || strcmp(session_name(session), shown->name) != 0)
+		if (!is_listed(session))
 			continue;
 		object = describe_session(session, gateway_report_of(report, session));
 		json_array_extend(addresses, json_object_get(object, "inner_addresses"));

@@ -82,14 +82,17 @@ static bool is_of_kind(const struct session *session, const struct session_kind 
 	       (session->state != SESSION_OPEN || session->over_dtls == kind->over_dtls);
 }
 
-static uint64_t count_kind(const struct gateway *gateway, const struct session_kind *kind)
-{
-	uint64_t count = 0;
+enum { KINDS = 6 };
 
+/* In one walk: there may be ten thousand. */
+static void count_kinds(const struct gateway *gateway,
+			const struct session_kind kinds[static KINDS], uint64_t ret[static KINDS])
+{
 	for (struct session *session = gateway->sessions.sessions; session;
-	     session = session->hh.next)
-		count += is_of_kind(session, kind);
-	return count;
+	     session = session->hh.next) {
+		for (size_t i = 0; i < KINDS; i++)
+			ret[i] += is_of_kind(session, &kinds[i]);
+	}
 }
 
 static const char *transport_of(const struct session_kind *kind)
@@ -101,19 +104,21 @@ static const char *transport_of(const struct session_kind *kind)
 
 static void fill_sessions(json_t *samples, const struct scrape *scrape)
 {
-	static const struct session_kind kinds[] = {
+	static const struct session_kind kinds[KINDS] = {
 		{SESSION_OPEN, false, true},  {SESSION_OPEN, false, false},
 		{SESSION_OPEN, true, true},   {SESSION_OPEN, true, false},
 		{SESSION_AWAY, false, false}, {SESSION_AWAY, true, false},
 	};
+	uint64_t counts[KINDS] = {0};
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+	count_kinds(scrape->gateway, kinds, counts);
+	for (size_t i = 0; i < KINDS; i++) {
 		json_t *labels = label("state", session_state_name(kinds[i].state));
 
 		json_object_set_new(labels, "role",
 				    json_string(kinds[i].is_site ? "site" : "device"));
 		json_object_set_new(labels, "transport", json_string(transport_of(&kinds[i])));
-		add(samples, labels, count_kind(scrape->gateway, &kinds[i]));
+		add(samples, labels, counts[i]);
 	}
 }
 
@@ -382,6 +387,8 @@ static const char *const counter_help[COUNT_FIRST_DROP] = {
 	[COUNT_DTLS_ASSOCIATIONS] = "DTLS handshakes that were finished.",
 	[COUNT_MSS_CLAMPED] = "TCP handshakes whose segment size was lowered.",
 	[COUNT_TOO_BIG_SENT] = "ICMP messages sent that a packet is too big.",
+	[COUNT_HANDED_OVER] = "Packets that another worker's TUN queue brought.",
+	[COUNT_FLOWS_MOVED] = "Flows that followed their device's datagrams to another worker.",
 };
 
 static void add_metric(json_t *metrics, const char *name, const char *type, const char *help,

@@ -12,7 +12,8 @@
  *	6  ask          every session, or the gateway in use, about the new trust and rules
  *	7  on_settled   no worker goes by the old rules any more: the answer
  *
- * 3 to 6 are one turn of the loop: nothing is half old, half new. */
+ * 3 to 6 are one turn of the loop, but for certificates (gateway_reload.c): nothing is half old, half
+ * new. */
 #include "ctl/reload.h"
 
 #include <stdio.h>

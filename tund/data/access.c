@@ -28,7 +28,7 @@ struct rules {
 };
 
 struct access {
-	unsigned refs;
+	_Atomic unsigned refs; /* workers share it */
 	bool everything;
 	struct rules allow;  /* services in the network, which the device opens */
 	struct rules accept; /* services on the device, which the network opens */

@@ -23,6 +23,8 @@
 	X(DTLS_ASSOCIATIONS, "dtls_associations")                                                  \
 	X(MSS_CLAMPED, "mss_clamped")                                                              \
 	X(TOO_BIG_SENT, "too_big_sent")                                                            \
+	X(HANDED_OVER, "handed_over") /* to the worker that has the flow */                        \
+	X(FLOWS_MOVED, "flows_moved") /* here, from another worker */                              \
 	COUNT_DROPS(X)
 
 /* Packets and datagrams that were dropped, by reason. First what is inside the tunnel, in either
@@ -48,8 +50,10 @@
 	X(DROP_ACCESS, "no-access")	 /* no rule lets it pass */                                \
 	X(DROP_TOO_BIG, "too-big")                                                                 \
 	X(DROP_QUEUE_FULL, "queue-full") /* the socket takes no more */                            \
+	X(DROP_CONGESTED, "congested")	 /* a stream's, so that it slows down: others wait */      \
 	X(DROP_TUN_FULL, "tun-full")                                                               \
-	X(DROP_NO_CHANNEL, "no-channel") /* the session is away */                                 \
+	X(DROP_HANDOVER_FULL, "handover-full") /* the worker that has the flow is behind */        \
+	X(DROP_NO_CHANNEL, "no-channel")       /* the session is away */                           \
 	X(DROP_RECORD_SHORT, "truncated")                                                          \
 	X(DROP_RECORD_TYPE, "not-dtls")                                                            \
 	X(DROP_RECORD_VERSION, "wrong-version")                                                    \

@@ -15,13 +15,15 @@
 
 #include "base/clock.h"
 #include "data/liveness.h"
+#include "data/move.h"
 #include "data/outbound.h"
 #include "wire/ip_check.h"
 
 enum {
-	RECEIVES_PER_RUN = 4,
+	WAITING_BYTES = 1024 * 1024, /* in a socket, before a stream is told to be slower */
+	STREAM_BYTES = 512,	     /* a packet of bulk: not an answer of the other direction */
 	RECORDS_PER_RUN = 256,
-	HELLO_PER_SECOND = 20,	 /* of one flow: candidates it may open */
+	HELLO_PER_SECOND = 20,	 /* of one flow: candidates it may open; of one of them: repeats */
 	HELLO_VERIFY_FROM = 200, /* hellos a second beyond which "auto" verifies addresses first */
 	CANDIDATE_GRACE_US =
 		1000000, /* a young candidate is not pushed out by another path's hello */
@@ -62,11 +64,11 @@ static void answer_prohibited(struct worker *worker, struct flow *flow, const ui
 	uint8_t room[OFFLOAD_HEADROOM + IP_TOO_BIG_MAX];
 	size_t len = ip_write_prohibited(packet, view, view->destination, room + OFFLOAD_HEADROOM);
 
-	if (len && rate_allow(&flow->error_rate, 100, clock_now_us()))
+	if (len && rate_allow(&flow->error_rate, 100, worker->now_us))
 		outbound_packet(worker, flow, room + OFFLOAD_HEADROOM, len);
 }
 
-static void write_joined(struct worker *worker)
+void inbound_flush(struct worker *worker)
 {
 	struct tun_header header;
 
@@ -76,15 +78,39 @@ static void write_joined(struct worker *worker)
 		worker->counts.of[COUNT_TUN_SUPER_TX]++;
 	worker->counts.of[COUNT_TUN_WRITES]++;
 	if (tun_write(worker->options.tun_fd, &header, worker->join.packet, worker->join.len) < 0)
-		worker->counts.of[COUNT_DROP_TUN_FULL]++;
+		worker->counts.of[COUNT_DROP_TUN_FULL] += worker->join.pieces;
 	worker->join.len = 0;
+}
+
+/* A stream's next packet: what could be asked about it has been asked of the first in the join. */
+static bool continue_join(struct worker *worker, struct flow *flow, const uint8_t *packet,
+			  size_t len)
+{
+	if (worker->joining != flow || !offload_join_extend(&worker->join, packet, len))
+		return false;
+	flow->traffic.rx_packets++;
+	flow->traffic.rx_bytes += len;
+	return true;
+}
+
+static bool is_of_stream(const uint8_t *packet, size_t len)
+{
+	return len >= STREAM_BYTES && packet[packet[0] >> 4 == 4 ? 9 : 6] == IP_PROTO_TCP;
 }
 
 static void deliver(struct worker *worker, struct flow *flow, uint8_t *packet, size_t len)
 {
+	enum count refused;
 	struct ip_view view;
-	enum count refused = count_of_ip(ip_check(packet, len, &view));
 
+	if (worker->lose_next && is_of_stream(packet, len)) {
+		worker->lose_next = false;
+		flow_count_drop(flow, &worker->counts, COUNT_DROP_CONGESTED);
+		return;
+	}
+	if (continue_join(worker, flow, packet, len))
+		return;
+	refused = count_of_ip(ip_check(packet, len, &view));
 	if (refused == COUNT_MAX)
 		refused = may_enter(worker, flow, packet, &view);
 	if (refused != COUNT_MAX) {
@@ -99,10 +125,9 @@ static void deliver(struct worker *worker, struct flow *flow, uint8_t *packet, s
 		worker->counts.of[COUNT_MSS_CLAMPED]++;
 	flow->traffic.rx_packets++;
 	flow->traffic.rx_bytes += len;
-	if (offload_join_add(&worker->join, worker->options.tun_offloads, packet, len))
-		return;
-	write_joined(worker);
+	inbound_flush(worker);
 	offload_join_add(&worker->join, worker->options.tun_offloads, packet, len);
+	worker->joining = flow;
 }
 
 /* ---- 4: a frame ---- */
@@ -171,7 +196,7 @@ static bool take_frame(struct worker *worker, struct flow *flow, enum outbound_c
 		follow_peer(worker, flow, over_dtls);
 		if (frame->len == 0) /* a tund that has changed its channel says so */
 			return true;
-		flow->carried_us = clock_now_us();
+		flow->carried_us = worker->now_us;
 		deliver(worker, flow, (uint8_t *)frame->payload, frame->len);
 		return true;
 	case CSTP_DPD_REQUEST:
@@ -206,7 +231,8 @@ static void take_plain(struct worker *worker, struct flow_assoc *assoc, uint8_t 
 	struct flow *flow = assoc->flow;
 	struct cstp_frame frame;
 
-	assoc->heard_us = clock_now_us();
+	assoc->heard_us = worker->now_us;
+	flow_touch(&worker->table, flow);
 	if (assoc == flow->active)
 		liveness_heard_udp(worker, flow);
 	if (!cstp_read_datagram(plain, len, &frame)) {
@@ -248,7 +274,7 @@ static enum count open_record(struct worker *worker, struct flow_assoc *assoc,
 
 static void finish_candidate(struct worker *worker, struct flow *flow)
 {
-	int64_t now_us = clock_now_us();
+	int64_t now_us = worker->now_us;
 
 	if (flow->candidate->dtls->state == DTLS_FAILED) {
 		flow_drop_assoc(&worker->table, flow->candidate);
@@ -260,6 +286,10 @@ static void finish_candidate(struct worker *worker, struct flow *flow)
 	flow_promote(flow, now_us);
 	worker->counts.of[COUNT_DTLS_ASSOCIATIONS]++;
 	flow->over_dtls = true;
+	if (flow->state == FLOW_GUEST) {
+		move_ask(worker, flow);
+		return;
+	}
 	worker_tell_transport(worker, flow);
 	liveness_start_mtu_probe(worker, flow);
 }
@@ -267,7 +297,7 @@ static void finish_candidate(struct worker *worker, struct flow *flow)
 static void continue_handshake(struct worker *worker, struct flow_assoc *assoc,
 			       const uint8_t *datagram, size_t len)
 {
-	assoc->heard_us = clock_now_us();
+	assoc->heard_us = worker->now_us;
 	dtls_handshake(assoc->dtls, datagram, len);
 	finish_candidate(worker, assoc->flow);
 }
@@ -296,8 +326,8 @@ static void take_hello(struct worker *worker, struct worker_socket *socket,
 		       const struct udp_path *path, const uint8_t *app_id, const uint8_t *datagram,
 		       size_t len)
 {
-	struct flow *flow = flow_by_app_id(&worker->table, app_id);
-	int64_t now_us = clock_now_us();
+	int64_t now_us = worker->now_us;
+	struct flow *flow = flow_for_hello(&worker->table, app_id, now_us);
 	struct flow_assoc *candidate;
 
 	if (!flow || !flow->spec.has_dtls) {
@@ -306,7 +336,11 @@ static void take_hello(struct worker *worker, struct worker_socket *socket,
 	}
 	candidate = flow->candidate;
 	if (candidate && is_path_of(candidate, path)) {
-		continue_handshake(worker, candidate, datagram, len);
+		/* Each may be answered with a whole flight, and its sender's address be another's. */
+		if (rate_allow(&candidate->hello_rate, HELLO_PER_SECOND, now_us))
+			continue_handshake(worker, candidate, datagram, len);
+		else
+			flow_count_drop(flow, &worker->counts, COUNT_DROP_HELLO_RATE);
 		return;
 	}
 	if ((candidate && !candidate->dtls->listening &&
@@ -349,11 +383,11 @@ static bool take_flight(struct worker *worker, struct flow_assoc *first, const u
 	return false;
 }
 
-/* first: newest association of the path, or NULL. */
+/* assoc: newest association of the path, or NULL. */
 static void take_datagram(struct worker *worker, struct worker_socket *socket,
-			  const struct udp_path *path, const uint8_t *datagram, size_t len)
+			  const struct udp_path *path, struct flow_assoc *assoc,
+			  const uint8_t *datagram, size_t len)
 {
-	struct flow_assoc *assoc = flow_by_path(&worker->table, path, socket->index);
 	enum count refused = COUNT_DROP_UNKNOWN_PEER;
 	struct flow *flow = assoc ? assoc->flow : NULL;
 	struct dtls_record record;
@@ -381,6 +415,9 @@ static void take_datagram(struct worker *worker, struct worker_socket *socket,
 
 static void take_run(struct worker *worker, struct worker_socket *socket, struct udp_run *run)
 {
+	struct flow_table *table = &worker->table;
+	struct flow_assoc *assoc;
+	uint64_t changes;
 	size_t at = 0;
 
 	/* A client's associations are keyed without the local address, which the kernel chooses. */
@@ -388,31 +425,52 @@ static void take_run(struct worker *worker, struct worker_socket *socket, struct
 		run->path.local = (struct addr){0};
 	if (run->len > run->segment)
 		worker->counts.of[COUNT_UDP_GRO_RX]++;
+	assoc = flow_by_path(table, &run->path, socket->index);
+	changes = table->path_changes;
 	while (at < run->len) {
 		size_t len = run->len - at < run->segment ? run->len - at : run->segment;
 
 		worker->counts.of[COUNT_UDP_DATAGRAMS_RX]++;
-		take_datagram(worker, socket, &run->path, run->data + at, len);
+		if (changes != table->path_changes) {
+			assoc = flow_by_path(table, &run->path, socket->index);
+			changes = table->path_changes;
+		}
+		take_datagram(worker, socket, &run->path, assoc, run->data + at, len);
 		at += len;
 	}
+}
+
+/* When more comes than we can take, the socket's queue grows until it is full, and what is small
+ * waits with the rest. So one of the streams is told, as by any router: by one packet lost, and then
+ * not again until it can have heard. */
+static void see_waiting(struct worker *worker, int fd)
+{
+	if (worker->now_us - worker->lost_us < WORKER_SLOW_US || udp_waiting(fd) < WAITING_BYTES)
+		return;
+	worker->lost_us = worker->now_us;
+	worker->lose_next = true;
 }
 
 void inbound_udp(struct worker *worker, struct worker_socket *socket)
 {
 	struct udp_run runs[UDP_BATCH];
+	size_t bytes = 0;
+	int count = udp_receive(socket->receiver, socket->out.fd, runs);
 
-	for (int i = 0; i < RECEIVES_PER_RUN; i++) {
-		int count = udp_receive(socket->receiver, socket->out.fd, runs);
-
-		if (count <= 0)
-			break;
-		worker->counts.of[COUNT_UDP_RECEIVES]++;
-		for (int k = 0; k < count; k++)
-			take_run(worker, socket, &runs[k]);
-		if (count < UDP_BATCH)
-			break;
+	/* What else there is waits for its turn: the other direction's may be an echo's answer. */
+	if (count <= 0)
+		return;
+	worker->now_us = clock_now_us();
+	worker->counts.of[COUNT_UDP_RECEIVES]++;
+	/* A device says hello once it has been greeted, and main has told us before. */
+	worker_take_orders(worker);
+	for (int i = 0; i < count; i++) {
+		take_run(worker, socket, &runs[i]);
+		bytes += runs[i].len;
 	}
-	write_joined(worker);
+	if (bytes >= WAITING_BYTES / 8)
+		see_waiting(worker, socket->out.fd);
+	inbound_flush(worker);
 	worker_flush(worker);
 }
 
@@ -422,7 +480,8 @@ static bool take_record(struct worker *worker, struct flow *flow, const uint8_t 
 	struct cstp_frame frame;
 
 	worker->counts.of[COUNT_TLS_RECORDS_RX]++;
-	flow->tcp.heard_us = clock_now_us();
+	flow_touch(&worker->table, flow);
+	flow->tcp.heard_us = worker->now_us;
 	flow->tcp.unanswered = 0;
 	if (cstp_read_record(record, len, &frame))
 		return take_frame(worker, flow, OUTBOUND_TLS, &frame);
@@ -484,9 +543,11 @@ static bool take_early(struct worker *worker, struct flow *flow)
 
 bool inbound_tls(struct worker *worker, struct flow *flow)
 {
-	bool there = take_early(worker, flow) && read_records(worker, flow);
+	bool there;
 
-	write_joined(worker);
+	worker->now_us = clock_now_us();
+	there = take_early(worker, flow) && read_records(worker, flow);
+	inbound_flush(worker);
 	worker_flush(worker);
 	return there;
 }

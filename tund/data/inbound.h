@@ -5,5 +5,7 @@
 
 /* A UDP socket is readable. */
 void inbound_udp(struct worker *worker, struct worker_socket *socket);
+/* Writes what has been joined so far. */
+void inbound_flush(struct worker *worker);
 /* A flow's TLS channel may have something. False when the flow is gone. */
 bool inbound_tls(struct worker *worker, struct flow *flow);

@@ -5,14 +5,22 @@
  * probes twice a second while something is carried, else every dpd, and takes a second and a half
  * (two dpd) without an answer for a blocked path: data moves to TLS, the old association is probed
  * on and a new one is tried, until one answers. A gateway follows its client's data (inbound.c) and
- * gives DTLS up by itself only when nothing is heard for two dpd. An answer counts, data does not:
- * a path may be blocked one way. */
+ * gives DTLS up by itself only when nothing is heard for two dpd; what a tund's own probes cause in
+ * time it leaves to them, and asks, or says that it is there, a quarter later. An answer counts, data does not:
+ * a path may be blocked one way.
+ *
+ * Only flows that are awake are looked at each tick: those that carried something since the last
+ * one, or are about to change. Of the others it is known when the next of all this is due; until
+ * then they cost nothing, and ten thousand may be quiet at once. */
 #include "data/liveness.h"
 
 #include <string.h>
 
+#include <utlist.h>
+
 #include "base/clock.h"
 #include "base/log.h"
+#include "data/move.h"
 #include "data/outbound.h"
 
 enum {
@@ -44,6 +52,11 @@ static void move_data(struct worker *worker, struct flow *flow, bool over_dtls);
 static int64_t min_us(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+static int64_t max_us(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
 }
 
 /* ---- path MTU ---- */
@@ -209,7 +222,7 @@ static void move_data(struct worker *worker, struct flow *flow, bool over_dtls)
 
 void liveness_heard_udp(struct worker *worker, struct flow *flow)
 {
-	flow->udp.heard_us = clock_now_us();
+	flow->udp.heard_us = worker->now_us;
 	if (!worker->options.is_client)
 		flow->udp.unanswered = 0;
 }
@@ -273,6 +286,13 @@ static void tick_udp_client(struct worker *worker, struct flow *flow, int64_t no
 	}
 }
 
+/* A tund's client asks by itself every dpd, and is answered: to do the same at the same time would
+ * nearly double what ten thousand quiet ones cost. */
+static int64_t gateway_patience_us(const struct flow *flow)
+{
+	return flow->spec.dpd_us + (flow->spec.peer_is_tund ? flow->spec.dpd_us / 4 : 0);
+}
+
 static void tick_udp_gateway(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	int64_t dpd = flow->spec.dpd_us, silent = now_us - flow->udp.heard_us;
@@ -284,8 +304,16 @@ static void tick_udp_gateway(struct worker *worker, struct flow *flow, int64_t n
 		}
 		return;
 	}
-	if (silent >= dpd && now_us - flow->udp.probed_us >= dpd / 2)
+	if (silent >= gateway_patience_us(flow) && now_us - flow->udp.probed_us >= dpd / 2)
 		probe_udp(worker, flow, now_us);
+}
+
+static int64_t keepalive_udp_us(const struct flow *flow)
+{
+	bool asked = flow->spec.dpd_us && flow->spec.dpd_us <= flow->spec.keepalive_us;
+
+	return asked ? max_us(flow->spec.keepalive_us, gateway_patience_us(flow))
+		     : flow->spec.keepalive_us;
 }
 
 static void tick_udp(struct worker *worker, struct flow *flow, int64_t now_us)
@@ -296,7 +324,7 @@ static void tick_udp(struct worker *worker, struct flow *flow, int64_t now_us)
 		tick_udp_client(worker, flow, now_us);
 	else if (flow->spec.dpd_us)
 		tick_udp_gateway(worker, flow, now_us);
-	if (flow->spec.keepalive_us && now_us - flow->udp.sent_us >= flow->spec.keepalive_us)
+	if (flow->spec.keepalive_us && now_us - flow->udp.sent_us >= keepalive_udp_us(flow))
 		outbound_frame(worker, flow, OUTBOUND_DTLS, CSTP_KEEPALIVE, NULL, 0);
 }
 
@@ -388,25 +416,100 @@ static bool tick_tls(struct worker *worker, struct flow *flow, int64_t now_us)
 	return true;
 }
 
-static void tick_flow(struct worker *worker, struct flow *flow, int64_t now_us)
+/* False when the flow is gone. */
+static bool tick_flow(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	flow_drop_retired(&worker->table, flow, now_us - RETIRED_US);
+	if (flow->state == FLOW_GUEST) {
+		tick_candidate(worker, flow, now_us);
+		return move_tick_guest(worker, flow, now_us);
+	}
 	if (flow->state == FLOW_DRAINING) {
-		if (now_us >= flow->drain_until_us)
-			worker_end_flow(worker, flow, REASON_REPLACED, true, NULL, "");
-		return;
+		if (now_us < flow->drain_until_us)
+			return true;
+		worker_end_flow(worker, flow, REASON_REPLACED, true, NULL, "");
+		return false;
 	}
 	if (flow->spec.idle_us && now_us - flow->carried_us > flow->spec.idle_us) {
 		worker_end_flow(worker, flow, REASON_IDLE_TIMEOUT, false,
 				"idle-timeout: nothing was carried for a while", "");
-		return;
+		return false;
 	}
 	if (!tick_key_age(worker, flow))
-		return;
+		return false;
 	tick_candidate(worker, flow, now_us);
 	tick_udp(worker, flow, now_us);
 	tick_mtu_probe(worker, flow, now_us);
-	tick_tls(worker, flow, now_us);
+	return tick_tls(worker, flow, now_us);
+}
+
+/* ---- awake and asleep ---- */
+
+/* What has deadlines closer than a peer's silence. A client has one flow, or two: it may stay awake.
+ */
+static bool is_restless(const struct worker *worker, const struct flow *flow)
+{
+	return worker->options.is_client || flow->touched || flow->candidate || flow->older ||
+	       flow->probe.size || flow->state != FLOW_OPEN;
+}
+
+/* When the next probe of a channel is due. */
+static int64_t probe_due_us(const struct flow_pulse *pulse, int64_t patience_us, int64_t dpd)
+{
+	return max_us(pulse->heard_us + patience_us, pulse->probed_us + dpd / 2);
+}
+
+static int64_t tls_due_us(const struct flow *flow)
+{
+	int64_t dpd = flow->spec.dpd_us, due = INT64_MAX;
+
+	if (dpd)
+		due = min_us(probe_due_us(&flow->tcp, dpd, dpd),
+			     flow->tcp.heard_us + TLS_DEAD_GATEWAY * dpd + 1);
+	if (flow->spec.keepalive_us)
+		due = min_us(due, flow->tcp.sent_us + flow->spec.keepalive_us);
+	return due;
+}
+
+/* A path that was given up is asked no more. */
+static int64_t udp_due_us(const struct flow *flow, int64_t now_us)
+{
+	int64_t dpd = flow->spec.dpd_us, due = INT64_MAX, dead_us;
+
+	if (!flow->active)
+		return INT64_MAX;
+	dead_us = flow->udp.heard_us + 2 * dpd + 1;
+	if (dpd && now_us < dead_us)
+		due = min_us(probe_due_us(&flow->udp, gateway_patience_us(flow), dpd), dead_us);
+	if (flow->spec.keepalive_us)
+		due = min_us(due, flow->udp.sent_us + keepalive_udp_us(flow));
+	return due;
+}
+
+/* When tick_flow has something to do again, if nothing happens until then. */
+static int64_t due_us(const struct flow *flow, int64_t now_us)
+{
+	int64_t due = min_us(tls_due_us(flow), udp_due_us(flow, now_us));
+
+	if (flow->spec.idle_us)
+		due = min_us(due, flow->carried_us + flow->spec.idle_us + 1);
+	return due;
+}
+
+static void look_at(struct worker *worker, struct flow *flow, int64_t now_us)
+{
+	if (!tick_flow(worker, flow, now_us))
+		return;
+	if (is_restless(worker, flow))
+		flow->touched = false;
+	else
+		flow_sleep(&worker->table, flow, due_us(flow, now_us));
+}
+
+void liveness_tick_flow(struct worker *worker, struct flow *flow)
+{
+	tick_flow(worker, flow, clock_now_us());
+	worker_flush(worker);
 }
 
 void liveness_tick(struct worker *worker)
@@ -414,7 +517,9 @@ void liveness_tick(struct worker *worker)
 	int64_t now_us = clock_now_us();
 	struct flow *flow, *next;
 
-	HASH_ITER(hh, worker->table.flows, flow, next)
-	tick_flow(worker, flow, now_us);
+	while (flow_wake_due(&worker->table, now_us))
+		;
+	DL_FOREACH_SAFE2(worker->table.awake, flow, next, next_awake)
+	look_at(worker, flow, now_us);
 	worker_flush(worker);
 }

@@ -5,8 +5,10 @@
 
 enum { LIVENESS_TICK_MS = 100 };
 
-/* Every LIVENESS_TICK_MS, for all flows. */
+/* Every LIVENESS_TICK_MS: all flows that are awake or due. */
 void liveness_tick(struct worker *worker);
+/* What a flow that has just been attached has to do at once. It may be gone then. */
+void liveness_tick_flow(struct worker *worker, struct flow *flow);
 /* Anything authentic arrived over the active association. */
 void liveness_heard_udp(struct worker *worker, struct flow *flow);
 /* A DPD response over DTLS. */

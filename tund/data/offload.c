@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <string.h>
 
+#include <arpa/inet.h>
+
 #include "wire/ip.h"
 
 enum {
 	V4_LEN_AT = 2,
 	V4_ID_AT = 4,
 	V4_FLAGS_AT = 6,
+	V4_CHECKSUM_AT = 10,
 	V4_DONT_FRAGMENT = 0x40, /* in the first of the two flag bytes */
 	V6_LEN_AT = 4,
 
@@ -40,15 +43,18 @@ static void set_ip_len(uint8_t *packet, unsigned family, size_t len)
 	}
 }
 
-/* The pseudo header's sum, which is over the transport's length, for a packet whose transport
- * header stands at `transport`. */
-static uint64_t sum_pseudo(const uint8_t *packet, unsigned family, uint8_t protocol,
-			   size_t transport, size_t len)
+/* The pseudo header's sum without the length, which alone differs from packet to packet. */
+static uint64_t sum_addresses(const uint8_t *packet, unsigned family, uint8_t protocol)
 {
 	size_t source = family == 4 ? 12 : 8, size = family == 4 ? 4 : 16;
 
-	return ip_sum_pseudo(family, packet + source, packet + source + size, protocol,
-			     (uint32_t)(len - transport));
+	return ip_sum_pseudo(family, packet + source, packet + source + size, protocol, 0);
+}
+
+/* The transport's length as the pseudo header has it. */
+static uint64_t sum_length(size_t len)
+{
+	return htonl((uint32_t)len);
 }
 
 /* The kernel left the pseudo header's sum in the field; csum_start and csum_offset are its word. */
@@ -106,8 +112,14 @@ static int init_segments(struct offload_split *split, const struct tun_header *h
 	split->segment = header->gso_size;
 	split->transport = view.transport;
 	split->family = view.family;
-	if (view.family == 4)
+	split->address_sum = sum_addresses(split->headers, view.family, view.protocol);
+	if (view.family == 4) {
 		split->ip_id = ip_get16(split->headers + V4_ID_AT);
+		ip_put16(split->headers + V4_LEN_AT, 0);
+		ip_put16(split->headers + V4_ID_AT, 0);
+		ip_put16(split->headers + V4_CHECKSUM_AT, 0);
+		split->v4_sum = ip_sum(split->headers, view.transport, 0);
+	}
 	if (split->gso_type != TUN_GSO_UDP_L4)
 		split->tcp_sequence = ip_get32(split->headers + view.transport + TCP_SEQUENCE_AT);
 	return 0;
@@ -138,6 +150,17 @@ static void write_tcp(struct offload_split *split, uint8_t *tcp, size_t payload,
 	split->headers[split->transport + TCP_FLAGS_AT] &= (uint8_t)~TCP_CWR;
 }
 
+/* Length, id and checksum, which are 0 in the template. */
+static void write_v4(struct offload_split *split, uint8_t *piece, size_t len)
+{
+	uint16_t id = split->ip_id++;
+
+	ip_put16(piece + V4_LEN_AT, (uint16_t)len);
+	ip_put16(piece + V4_ID_AT, id);
+	ip_put_sum(piece + V4_CHECKSUM_AT,
+		   (uint16_t)~ip_sum_fold(split->v4_sum + htons((uint16_t)len) + htons(id)));
+}
+
 /* The piece is header_len + payload bytes; its payload stands already where it is to be. */
 static void write_headers(struct offload_split *split, uint8_t *piece, size_t payload, bool last)
 {
@@ -149,8 +172,9 @@ static void write_headers(struct offload_split *split, uint8_t *piece, size_t pa
 
 	memcpy(piece, split->headers, split->header_len);
 	if (split->family == 4)
-		ip_put16(piece + V4_ID_AT, split->ip_id++);
-	set_ip_len(piece, split->family, len);
+		write_v4(split, piece, len);
+	else
+		ip_put16(piece + V6_LEN_AT, (uint16_t)(len - IP_V6_HEADER));
 	if (udp)
 		ip_put16(transport + UDP_LEN_AT, (uint16_t)(len - split->transport));
 	else
@@ -158,8 +182,7 @@ static void write_headers(struct offload_split *split, uint8_t *piece, size_t pa
 
 	field = transport + (udp ? UDP_CHECKSUM_AT : TCP_CHECKSUM_AT);
 	memset(field, 0, 2);
-	sum = sum_pseudo(piece, split->family, udp ? IP_PROTO_UDP : IP_PROTO_TCP, split->transport,
-			 len);
+	sum = split->address_sum + sum_length(len - split->transport);
 	sum = ip_sum(transport, len - split->transport, sum);
 	checksum = (uint16_t)~ip_sum_fold(sum);
 	ip_put_sum(field, udp && checksum == 0 ? 0xffff : checksum);
@@ -256,17 +279,15 @@ static struct candidate inspect(unsigned offloads, const uint8_t *packet, size_t
 	return candidate;
 }
 
-/* A damaged packet must not come out with a fresh, right checksum. */
-static bool is_valid_checksum(const struct candidate *packet)
+/* A damaged packet must not come out with a fresh, right checksum. The join's addresses are the
+ * packet's. */
+static bool is_valid_checksum(const struct offload_join *join, const uint8_t *packet, size_t len)
 {
-	uint64_t sum;
+	uint64_t sum = join->address_sum + sum_length(len - join->transport);
 
-	if (packet->family == 4 && ip_sum_fold(ip_sum(packet->packet, IP_V4_HEADER, 0)) != 0xffff)
+	if (join->family == 4 && ip_sum_fold(ip_sum(packet, IP_V4_HEADER, 0)) != 0xffff)
 		return false;
-	sum = sum_pseudo(packet->packet, packet->family, packet->protocol, packet->transport,
-			 packet->len);
-	sum = ip_sum(packet->packet + packet->transport, packet->len - packet->transport, sum);
-	return ip_sum_fold(sum) == 0xffff;
+	return ip_sum_fold(ip_sum(packet + join->transport, len - join->transport, sum)) == 0xffff;
 }
 
 /* Bytes first .. last of two headers are the same. */
@@ -296,36 +317,49 @@ static bool same_tcp(const struct offload_join *join, const uint8_t *tcp)
 
 	/* Sequence, PSH and checksum are what may differ. */
 	return ip_get32(tcp + TCP_SEQUENCE_AT) == join->next_sequence &&
-	       same_bytes(first, tcp, 0, 3) &&
+	       (tcp[TCP_FLAGS_AT] & ~TCP_PSH) == TCP_ACK && same_bytes(first, tcp, 0, 3) &&
 	       same_bytes(first, tcp, TCP_ACK_AT, TCP_DATA_OFFSET_AT) &&
 	       same_bytes(first, tcp, TCP_WINDOW_AT, TCP_WINDOW_AT + 1) &&
 	       same_bytes(first, tcp, TCP_URGENT_AT, join->header_len - join->transport - 1);
 }
 
-/* What travels alone has a header_len of 0, which nothing has that it could belong to. */
-static bool belongs(const struct offload_join *join, const struct candidate *packet)
+static bool same_udp(const struct offload_join *join, const uint8_t *udp, size_t room)
 {
-	if (packet->header_len != join->header_len || packet->family != join->family ||
-	    packet->protocol != join->protocol || packet->payload > join->segment ||
-	    packet->payload > OFFLOAD_JOIN_MAX - join->len || !same_ip(join, packet->packet))
-		return false;
-	if (join->protocol == IP_PROTO_TCP)
-		return same_tcp(join, packet->packet + join->transport);
 	return join->pieces < UDP_PIECES_MAX &&
-	       same_bytes(join->packet + join->transport, packet->packet + join->transport, 0, 3);
+	       same_bytes(join->packet + join->transport, udp, 0, 3) &&
+	       ip_get16(udp + UDP_LEN_AT) == room && ip_get16(udp + UDP_CHECKSUM_AT) != 0;
+}
+
+static size_t ip_length(const uint8_t *packet, unsigned family)
+{
+	return family == 4 ? ip_get16(packet + V4_LEN_AT)
+			   : (size_t)IP_V6_HEADER + ip_get16(packet + V6_LEN_AT);
+}
+
+/* All that the first packet was asked is answered by the same bytes in the same places. */
+static bool belongs(const struct offload_join *join, const uint8_t *packet, size_t len)
+{
+	const uint8_t *transport = packet + join->transport;
+
+	if (len <= join->header_len || len - join->header_len > join->segment ||
+	    len - join->header_len > OFFLOAD_JOIN_MAX - join->len ||
+	    ip_length(packet, join->family) != len || !same_ip(join, packet))
+		return false;
+	return join->protocol == IP_PROTO_TCP ? same_tcp(join, transport)
+					      : same_udp(join, transport, len - join->transport);
 }
 
 /* What the next piece has to look like. */
-static void expect_next(struct offload_join *join, const struct candidate *packet)
+static void expect_next(struct offload_join *join, const uint8_t *packet, size_t payload)
 {
-	const uint8_t *tcp = packet->packet + packet->transport;
+	const uint8_t *tcp = packet + join->transport;
 
 	join->pieces++;
 	join->next_id++;
-	join->closed = packet->payload < join->segment;
-	if (packet->protocol != IP_PROTO_TCP)
+	join->closed = payload < join->segment;
+	if (join->protocol != IP_PROTO_TCP)
 		return;
-	join->next_sequence = ip_get32(tcp + TCP_SEQUENCE_AT) + (uint32_t)packet->payload;
+	join->next_sequence = ip_get32(tcp + TCP_SEQUENCE_AT) + (uint32_t)payload;
 	join->closed |= (tcp[TCP_FLAGS_AT] & TCP_PSH) != 0;
 }
 
@@ -340,27 +374,40 @@ static void start(struct offload_join *join, const struct candidate *packet)
 		.transport = packet->transport,
 		.family = packet->family,
 		.protocol = packet->protocol,
+		.pieces = 1,
+		.plain = true,
 	};
 	memcpy(join->packet, packet->packet, packet->len);
-	join->plain = packet->header_len == 0 || !is_valid_checksum(packet);
-	if (join->plain) {
-		join->pieces = 1;
+	if (packet->header_len == 0)
 		return;
-	}
+	join->address_sum = sum_addresses(packet->packet, packet->family, packet->protocol);
+	if (!is_valid_checksum(join, packet->packet, packet->len))
+		return;
+	join->plain = false;
+	join->pieces = 0;
 	if (packet->family == 4)
 		join->next_id = ip_get16(packet->packet + V4_ID_AT);
-	expect_next(join, packet);
+	expect_next(join, packet->packet, packet->payload);
 }
 
 /* Only PSH can differ in the flags; it ends the join, so the last packet's are everybody's. */
-static void append(struct offload_join *join, const struct candidate *packet)
+static void append(struct offload_join *join, const uint8_t *packet, size_t payload)
 {
-	memcpy(join->packet + join->len, packet->packet + packet->header_len, packet->payload);
-	join->len += packet->payload;
+	memcpy(join->packet + join->len, packet + join->header_len, payload);
+	join->len += payload;
 	if (join->protocol == IP_PROTO_TCP)
 		join->packet[join->transport + TCP_FLAGS_AT] =
-			packet->packet[join->transport + TCP_FLAGS_AT];
-	expect_next(join, packet);
+			packet[join->transport + TCP_FLAGS_AT];
+	expect_next(join, packet, payload);
+}
+
+bool offload_join_extend(struct offload_join *join, const uint8_t *packet, size_t len)
+{
+	if (join->len == 0 || join->plain || join->closed || !belongs(join, packet, len) ||
+	    !is_valid_checksum(join, packet, len))
+		return false;
+	append(join, packet, len - join->header_len);
+	return true;
 }
 
 bool offload_join_add(struct offload_join *join, unsigned offloads, const uint8_t *packet,
@@ -370,16 +417,10 @@ bool offload_join_add(struct offload_join *join, unsigned offloads, const uint8_
 
 	if (len == 0 || len > OFFLOAD_JOIN_MAX)
 		return true;
-	if (join->len > 0 && (join->plain || join->closed))
-		return false;
+	if (join->len > 0)
+		return offload_join_extend(join, packet, len);
 	candidate = inspect(offloads, packet, len);
-	if (join->len == 0) {
-		start(join, &candidate);
-		return true;
-	}
-	if (!belongs(join, &candidate) || !is_valid_checksum(&candidate))
-		return false;
-	append(join, &candidate);
+	start(join, &candidate);
 	return true;
 }
 
@@ -402,8 +443,7 @@ bool offload_join_finish(struct offload_join *join, struct tun_header *ret_heade
 	if (udp)
 		ip_put16(transport + UDP_LEN_AT, (uint16_t)(join->len - join->transport));
 	ip_put_sum(transport + offset,
-		   ip_sum_fold(sum_pseudo(join->packet, join->family, join->protocol,
-					  join->transport, join->len)));
+		   ip_sum_fold(join->address_sum + sum_length(join->len - join->transport)));
 	*ret_header = (struct tun_header){
 		.flags = TUN_CSUM_NEEDED,
 		.gso_type = udp ? TUN_GSO_UDP_L4 : tcp_type,

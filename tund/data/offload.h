@@ -29,7 +29,8 @@ struct offload_split {
 	uint8_t *packet;
 	size_t len, header_len; /* IP and transport headers */
 	size_t payload_at, segment;
-	uint8_t headers[256]; /* the first segment's, as a template */
+	uint8_t headers[256];	      /* the first segment's, as a template */
+	uint64_t address_sum, v4_sum; /* what of the checksums is the same in all */
 	uint16_t transport;
 	uint8_t family, gso_type; /* without TUN_GSO_ECN */
 	uint32_t tcp_sequence;
@@ -73,6 +74,7 @@ struct offload_join {
 	bool plain;  /* cannot be joined with anything */
 	uint32_t next_sequence;
 	uint16_t next_id; /* IPv4 */
+	uint64_t address_sum;
 };
 
 /* offloads: what tun_open found granted; kinds that are missing are not joined. A packet of 0 or
@@ -82,6 +84,10 @@ struct offload_join {
  * first. */
 bool offload_join_add(struct offload_join *join, unsigned offloads, const uint8_t *packet,
 		      size_t len);
+/* The same of a packet that only continues what the join holds: its addresses, protocol, ports and
+ * all else that rules could ask about are the first packet's. False when it is another's, or the
+ * join is empty. */
+bool offload_join_extend(struct offload_join *join, const uint8_t *packet, size_t len);
 /* Writes headers (length, checksums) and the virtio header of what was joined. After the packet has
  * been written to TUN the caller sets join->len = 0. False when it is empty. */
 bool offload_join_finish(struct offload_join *join, struct tun_header *ret_header);

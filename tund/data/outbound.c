@@ -2,11 +2,14 @@
  *
  *	1  outbound_run    TUN queue: one packet, or 64 KiB of one stream, with its virtio header;
  *	                   what may travel at all
- *	2  find_flow       whose it is, by its inner destination (a client has one flow)
+ *	2  find_flow       whose it is, by its inner destination (a client has one flow); handed
+ *	                   over where another worker has it, who goes on with 3
  *	3  may_pass        the inner addresses and the access rules
  *	4  fit_path        MSS of a SYN; too big: told to its sender; a super-packet's segment size
  *	5  seal_pieces     split, and each piece sealed: DTLS into the batch, or CSTP on TLS
  *	6  worker_flush    one UDP GSO call for a run of equal records; TLS channels sent
+ *
+ * Bulk lets small packets pass (data/bulk.h): between the two stands what is to be sealed next.
  *
  * Functions stand in this order, but 1, which calls 2 to 5, behind 4. */
 #include "data/outbound.h"
@@ -19,19 +22,33 @@
 #include "wire/ip_check.h"
 
 enum {
-	READS_PER_RUN = 32, /* then other descriptors get their turn */
+	/* Then other descriptors get their turn. */
+	READS_PER_RUN = 64,
+	BYTES_PER_RUN = 128 * 1024,
+	BULK_BYTES = 1024 * 1024, /* that wait before a stream is told to be slower */
 	CONTROL_MAX = CSTP_RECORD_MAX,
 };
 
 static void seal_pieces(struct worker *worker, struct flow *flow, struct tun_header *header,
 			uint8_t *packet, size_t len);
 
-/* 2 */
-static struct flow *find_flow(struct worker *worker, const struct ip_view *view)
+/* 2: NULL when it is not ours, and what there is to do about that has been done. */
+static struct flow *find_flow(struct worker *worker, const struct tun_header *header,
+			      const uint8_t *packet, const struct ip_view *view)
 {
-	if (worker->options.is_client)
+	struct replica_entry *entry;
+
+	if (worker->options.is_client) {
+		if (!worker->current)
+			worker->counts.of[COUNT_DROP_NO_SESSION]++;
 		return worker->current;
-	return flow_by_inner(&worker->table, view->family, view->destination);
+	}
+	entry = replica_by_inner(&worker->table.replica, view->family, view->destination);
+	if (!entry)
+		worker->counts.of[COUNT_DROP_NO_SESSION]++;
+	else if (!entry->here)
+		worker_hand_over(worker, entry->worker, header, packet, view->len);
+	return entry ? entry->here : NULL;
 }
 
 /* 3: COUNT_MAX when it may. */
@@ -61,7 +78,7 @@ static void answer_too_big(struct worker *worker, struct flow *flow, const uint8
 	uint8_t answer[IP_TOO_BIG_MAX];
 	size_t len = ip_write_too_big(packet, view, view->destination, flow->mtu, answer);
 
-	if (len == 0 || !rate_allow(&flow->error_rate, 100, clock_now_us()))
+	if (len == 0 || !rate_allow(&flow->error_rate, 100, worker->now_us))
 		return;
 	if (tun_write(worker->options.tun_fd, &plain, answer, len) == 0)
 		worker->counts.of[COUNT_TOO_BIG_SENT]++;
@@ -101,19 +118,14 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 	struct flow *flow;
 	enum count refused;
 
-	worker->counts.of[COUNT_TUN_READS]++;
-	if (header->gso_type != TUN_GSO_NONE)
-		worker->counts.of[COUNT_TUN_SUPER_RX]++;
 	refused = count_of_ip(ip_check(packet, len, &view));
 	if (refused != COUNT_MAX) {
 		worker->counts.of[refused]++;
 		return;
 	}
-	flow = find_flow(worker, &view);
-	if (!flow) {
-		worker->counts.of[COUNT_DROP_NO_SESSION]++;
+	flow = find_flow(worker, header, packet, &view);
+	if (!flow)
 		return;
-	}
 	refused = may_pass(worker, flow, packet, &view);
 	if (refused != COUNT_MAX) {
 		flow_count_drop(flow, &worker->counts, refused);
@@ -128,20 +140,106 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 	seal_pieces(worker, flow, header, packet, len);
 }
 
-/* 1 */
-void outbound_run(struct worker *worker)
+static size_t count_pieces(const struct bulk_packet *packet)
 {
-	struct tun_header header;
+	size_t size = packet->header.gso_size;
+
+	return size && packet->len > size ? packet->len / size : 1;
+}
+
+/* 1: what is small goes at once, what is bulk waits until nothing else is there. */
+static void read_tun(struct worker *worker)
+{
+	struct bulk *bulk = &worker->bulk;
 
 	for (int i = 0; i < READS_PER_RUN; i++) {
-		ssize_t len = tun_read(worker->options.tun_fd, &header, worker->tun_packet,
+		struct bulk_packet *room = bulk_room(bulk);
+		ssize_t len = tun_read(worker->options.tun_fd, &room->header, room->bytes,
 				       TUN_PACKET_MAX);
 
 		if (len < 0)
 			break;
-		take_packet(worker, &header, worker->tun_packet, (size_t)len);
+		worker->counts.of[COUNT_TUN_READS]++;
+		if (room->header.gso_type != TUN_GSO_NONE)
+			worker->counts.of[COUNT_TUN_SUPER_RX]++;
+		if (!bulk_holds(bulk, (size_t)len))
+			take_packet(worker, &room->header, room->bytes, (size_t)len);
+		else if (!bulk_put(bulk))
+			worker->counts.of[COUNT_DROP_QUEUE_FULL] += count_pieces(room);
+	}
+}
+
+/* Whether a stream has to be told that it is too fast: by one packet lost, as it would be told by
+ * any router, and then not again until it can have heard. */
+static bool is_too_much(struct worker *worker, const struct bulk_packet *packet)
+{
+	uint8_t gso = packet->header.gso_type & (uint8_t)~TUN_GSO_ECN;
+
+	if ((gso != TUN_GSO_TCPV4 && gso != TUN_GSO_TCPV6) || worker->bulk.bytes < BULK_BYTES ||
+	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US)
+		return false;
+	worker->bulk_lost_us = worker->now_us;
+	return true;
+}
+
+/* Returns the bytes taken. */
+static size_t take_bulk(struct worker *worker)
+{
+	struct bulk_packet *packet = bulk_first(&worker->bulk);
+	size_t len = packet->len;
+
+	worker->lose_piece = is_too_much(worker, packet);
+	take_packet(worker, &packet->header, packet->bytes, len);
+	worker->lose_piece = false;
+	bulk_drop_first(&worker->bulk);
+	return len;
+}
+
+void outbound_run(struct worker *worker)
+{
+	size_t bytes = 0;
+
+	worker->now_us = clock_now_us();
+	read_tun(worker);
+	while (worker->bulk.count && bytes < BYTES_PER_RUN) {
+		bytes += take_bulk(worker);
+		read_tun(worker);
 	}
 	worker_flush(worker);
+	worker_publish(worker);
+	worker_come_back(worker, worker->bulk.count > 0);
+}
+
+static void take_ring(struct worker *worker, unsigned from, uint64_t reach)
+{
+	struct tun_header header;
+	uint8_t *packet;
+	size_t len;
+
+	while ((packet = handover_take(worker->inbox, from, reach, &header, &len))) {
+		take_packet(worker, &header, packet, len);
+		handover_drop(worker->inbox, from);
+	}
+}
+
+/* A flow may have been sent ahead of its packets: orders are read between looking how far the rings
+ * reach and taking what is in them. */
+void outbound_take_handed(struct worker *worker)
+{
+	uint64_t from = handover_collect(worker->inbox), reach[WORKER_CREW_MAX];
+
+	if (!from)
+		return;
+	worker->now_us = clock_now_us();
+	for (unsigned i = 0; i < worker->crew_count; i++)
+		reach[i] = handover_reach(worker->inbox, i);
+	worker_take_orders(worker);
+	for (unsigned i = 0; i < worker->crew_count; i++) {
+		if (from >> i & 1)
+			take_ring(worker, i, reach[i]);
+	}
+	worker_flush(worker);
+	worker_publish(worker);
 }
 
 /* 5: the type byte or the frame's header goes into the headroom before the piece. */
@@ -151,7 +249,8 @@ static bool seal_piece(struct worker *worker, struct flow *flow, uint8_t *piece,
 		piece[-1] = CSTP_DATA;
 		return dtls_seal(flow->active->dtls, piece - 1, len + 1);
 	}
-	if (worker->options.transport == CONFIG_TRANSPORT_UDP || tls_is_full(flow->spec.tls))
+	if (!flow->spec.tls || worker->options.transport == CONFIG_TRANSPORT_UDP ||
+	    tls_is_full(flow->spec.tls))
 		return false;
 	cstp_write_header(piece - CSTP_HEADER, CSTP_DATA, len);
 	if (!tls_write(flow->spec.tls, piece - CSTP_HEADER, len + CSTP_HEADER))
@@ -172,6 +271,9 @@ static void seal_pieces(struct worker *worker, struct flow *flow, struct tun_hea
 		flow_count_drop(flow, &worker->counts, COUNT_DROP_MALFORMED);
 		return;
 	}
+	flow_touch(&worker->table, flow);
+	if (worker->lose_piece && offload_split_next(&split, &piece, &piece_len))
+		flow_count_drop(flow, &worker->counts, COUNT_DROP_CONGESTED);
 	while (offload_split_next(&split, &piece, &piece_len)) {
 		if (!seal_piece(worker, flow, piece, piece_len)) {
 			flow_count_drop(flow, &worker->counts, COUNT_DROP_QUEUE_FULL);
@@ -180,7 +282,7 @@ static void seal_pieces(struct worker *worker, struct flow *flow, struct tun_hea
 		flow->traffic.tx_packets++;
 		flow->traffic.tx_bytes += piece_len;
 	}
-	flow->carried_us = clock_now_us();
+	flow->carried_us = worker->now_us;
 	if (flow->over_dtls)
 		flow->udp.sent_us = flow->carried_us;
 	else
@@ -203,13 +305,17 @@ void outbound_frame(struct worker *worker, struct flow *flow, enum outbound_chan
 		len = sizeof(frame) - CSTP_HEADER;
 	if (len)
 		memcpy(frame + CSTP_HEADER, payload, len);
+	flow_touch(&worker->table, flow);
 	if (channel == OUTBOUND_DTLS && flow->active) {
 		frame[CSTP_HEADER - 1] = (uint8_t)type;
 		dtls_seal(flow->active->dtls, frame + CSTP_HEADER - 1, len + 1);
 		flow->udp.sent_us = clock_now_us();
 	} else if (channel == OUTBOUND_TLS) {
 		cstp_write_header(frame, (uint8_t)type, len);
-		tls_write(flow->spec.tls, frame, len + CSTP_HEADER);
+		if (!tls_write(flow->spec.tls, frame, len + CSTP_HEADER)) {
+			flow_count_drop(flow, &worker->counts, COUNT_DROP_QUEUE_FULL);
+			return;
+		}
 		worker->counts.of[COUNT_TLS_RECORDS_TX]++;
 		worker_mark_pending(worker, flow);
 		flow->tcp.sent_us = clock_now_us();

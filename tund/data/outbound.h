@@ -6,6 +6,8 @@
 
 /* TUN is readable: some packets' way to their peers. */
 void outbound_run(struct worker *worker);
+/* What other workers have handed over by now. */
+void outbound_take_handed(struct worker *worker);
 /* One packet that did not come from TUN (an ICMP answer to the device itself). len bytes at packet
  * with OFFLOAD_HEADROOM writable before it. */
 void outbound_packet(struct worker *worker, struct flow *flow, uint8_t *packet, size_t len);

@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 #include "data/inbound.h"
 #include "data/liveness.h"
+#include "data/move.h"
 #include "data/outbound.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
 	LINGER_BYTES = 1024 * 1024, /* read and thrown away at most */
 	DRAIN_US = 3 * 1000000,
 	FOREIGN_US = 60 * 1000000,
+	PUBLISH_BYTES = 128 * 1024, /* handed over in the midst of a batch: somebody may begin */
 };
 
 /* A TLS channel that has said its last word and waits for the peer to close, so that the word
@@ -30,11 +32,13 @@ struct worker_lingering {
 
 /* ---- events ---- */
 
-static struct worker_event *make_event(enum worker_event_kind kind, const struct flow *flow)
+static struct worker_event *make_event(const struct worker *worker, enum worker_event_kind kind,
+				       const struct flow *flow)
 {
 	struct worker_event *event = xnew(struct worker_event);
 
 	event->kind = kind;
+	event->worker = worker->index;
 	if (flow) {
 		event->flow = flow->spec.id;
 		event->session = flow->spec.session;
@@ -60,16 +64,21 @@ void worker_event_free(struct worker_event *event)
 
 void worker_tell_transport(struct worker *worker, struct flow *flow)
 {
-	struct worker_event *event = make_event(WORKER_TRANSPORT, flow);
+	struct worker_event *event = make_event(worker, WORKER_TRANSPORT, flow);
 
 	if (flow->active)
 		snprintf(event->text, sizeof(event->text), "%s", dtls_cipher(flow->active->dtls));
 	tell(worker, event);
 }
 
+void worker_tell_flow(struct worker *worker, enum worker_event_kind kind, const struct flow *flow)
+{
+	tell(worker, make_event(worker, kind, flow));
+}
+
 void worker_tell_mtu(struct worker *worker, struct flow *flow)
 {
-	tell(worker, make_event(WORKER_MTU, flow));
+	worker_tell_flow(worker, WORKER_MTU, flow);
 }
 
 void worker_name_foreign(const struct worker *worker, struct flow *flow, const struct ip_view *view)
@@ -152,6 +161,7 @@ static void forget_pending(struct worker *worker, struct flow *flow)
 		link = &(*link)->next_pending;
 	if (*link)
 		*link = flow->next_pending;
+	flow->pending_tls = false;
 }
 
 /* The kernel knows a smaller path than we sealed for: measure it, or step down where the peer's
@@ -217,43 +227,80 @@ static void tick_lingering(struct worker *worker, int64_t now_us)
 	}
 }
 
+void worker_say_bye(struct worker *worker, struct tls *tls, const char *bye)
+{
+	uint8_t frame[CSTP_HEADER + 1 + CSTP_TEXT_MAX];
+	size_t len;
+
+	if (!tls || !bye) {
+		tls_free(tls);
+		return;
+	}
+	len = strnlen(bye, CSTP_TEXT_MAX);
+	cstp_write_header(frame, CSTP_DISCONNECT, len + 1);
+	frame[CSTP_HEADER] = CSTP_BYE_USER;
+	memcpy(frame + CSTP_HEADER + 1, bye, len);
+	tls_write(tls, frame, CSTP_HEADER + 1 + len);
+	worker->counts.of[COUNT_TLS_RECORDS_TX]++;
+	linger(worker, tls);
+}
+
+/* ---- flows come and go ---- */
+
 static void on_poll_closed(uv_handle_t *handle)
 {
 	free(handle);
 }
 
-/* Out of everything; the DISCONNECT, where one is to be said, is in the channel's output. */
+void worker_unwatch(struct worker *worker, struct flow *flow)
+{
+	forget_pending(worker, flow);
+	if (!flow->poll)
+		return;
+	uv_poll_stop(flow->poll);
+	uv_close((uv_handle_t *)flow->poll, on_poll_closed);
+	flow->poll = NULL;
+	flow->poll_events = 0;
+}
+
+void worker_watch(struct worker *worker, struct flow *flow)
+{
+	flow->worker = worker;
+	flow->poll = xnew(uv_poll_t);
+	uv_poll_init(&worker->loop, flow->poll, flow->spec.tls->fd);
+	flow->poll->data = flow;
+	tls_flush(flow->spec.tls);
+	watch_tcp(flow);
+	/* OpenSSL and the input buffer may hold records that came before the hand-over. */
+	if (flow->spec.early.len || tls_has_input(flow->spec.tls))
+		inbound_tls(worker, flow);
+}
+
+/* Out of everything; bye, where it is to be said, behind all that the channel has to send. */
 static void drop_flow(struct worker *worker, struct flow *flow, const char *bye)
 {
-	struct tls *tls;
-
-	if (bye) {
-		uint8_t payload[1 + CSTP_TEXT_MAX];
-		size_t len = strnlen(bye, CSTP_TEXT_MAX);
-
-		payload[0] = CSTP_BYE_USER;
-		memcpy(payload + 1, bye, len);
-		outbound_frame(worker, flow, OUTBOUND_TLS, CSTP_DISCONNECT, payload, len + 1);
-	}
 	/* The run may hold records of its association. */
 	batch_flush(&worker->batch);
 	flow_add_traffic(&worker->carried, &flow->traffic);
-	forget_pending(worker, flow);
-	uv_poll_stop(flow->poll);
-	uv_close((uv_handle_t *)flow->poll, on_poll_closed);
+	worker_unwatch(worker, flow);
 	if (worker->current == flow)
 		worker->current = NULL;
-	tls = flow_free(&worker->table, flow);
-	if (bye)
-		linger(worker, tls);
-	else
-		tls_free(tls);
+	worker_say_bye(worker, flow_free(&worker->table, flow), bye);
+}
+
+void worker_drop_guest(struct worker *worker, struct flow *guest)
+{
+	worker_tell_flow(worker, WORKER_CARRIED, guest);
+	drop_flow(worker, guest, NULL);
 }
 
 void worker_end_flow(struct worker *worker, struct flow *flow, enum reason reason, bool keep,
 		     const char *bye, const char *text)
 {
-	struct worker_event *event = make_event(WORKER_ENDED, flow);
+	/* Main knows nothing of shells but what they have carried. */
+	struct worker_event *event =
+		make_event(worker, flow->spec.id & FLOW_SHELL ? WORKER_CARRIED : WORKER_ENDED,
+			   flow);
 
 	event->reason = reason;
 	event->keep = keep;
@@ -278,52 +325,133 @@ static void replace_flow(struct worker *worker, struct flow *flow, uint64_t id)
 	flow_drain(&worker->table, old, clock_now_us() + DRAIN_US);
 }
 
+/* Of the flow that a new one replaces: a guest that has not shaken hands never will. */
+static void drop_idle_guest(struct worker *worker, uint64_t session)
+{
+	struct replica_entry *entry = replica_find(&worker->table.replica, session);
+
+	if (entry && entry->guest && !entry->guest->asked_us)
+		worker_drop_guest(worker, entry->guest);
+}
+
 static void attach(struct worker *worker, struct worker_order *order)
 {
-	uint64_t replaces = order->spec.replaces;
-	struct flow *flow = flow_new(&worker->table, &order->spec, clock_now_us());
+	uint64_t replaces = order->spec.replaces, id = order->spec.id;
+	struct flow *flow;
 
-	flow->worker = worker;
-	flow->poll = xnew(uv_poll_t);
-	uv_poll_init(&worker->loop, flow->poll, flow->spec.tls->fd);
-	flow->poll->data = flow;
+	drop_idle_guest(worker, order->spec.session);
+	flow = flow_new(&worker->table, &order->spec, clock_now_us());
 	replace_flow(worker, flow, replaces);
 	if (worker->options.is_client)
 		worker->current = flow;
 	if (flow->spec.greeting.len)
 		tls_write(flow->spec.tls, flow->spec.greeting.data, flow->spec.greeting.len);
 	buf_wipe(&flow->spec.greeting);
-	tls_flush(flow->spec.tls);
-	watch_tcp(flow);
-	tell(worker, make_event(WORKER_ATTACHED, flow));
-	/* OpenSSL and the input buffer may hold records that came before the hand-over. */
-	if ((flow->spec.early.len || tls_has_input(flow->spec.tls)) && !inbound_tls(worker, flow))
+	worker_tell_flow(worker, WORKER_ATTACHED, flow);
+	worker_watch(worker, flow);
+	flow = flow_find(&worker->table, id);
+	if (flow)
+		liveness_tick_flow(worker, flow);
+}
+
+/* ---- what other workers have ---- */
+
+static void learn(struct worker *worker, struct worker_order *order)
+{
+	uint64_t replaces = order->spec.replaces;
+	struct replica_entry *entry;
+	struct flow *old;
+
+	drop_idle_guest(worker, order->spec.session);
+	entry = replica_of(&worker->table.replica, order->spec.session);
+	replica_place_there(&worker->table.replica, entry, &order->spec, order->to);
+	old = replaces ? flow_find(&worker->table, replaces) : NULL;
+	if (old && old->state == FLOW_OPEN)
+		flow_drain(&worker->table, old, clock_now_us() + (int64_t)DRAIN_US);
+}
+
+/* The session's entry, if the flow that the order is about still carries it, and from elsewhere. */
+static struct replica_entry *find_elsewhere(struct worker *worker, const struct worker_order *order)
+{
+	struct replica_entry *entry = replica_find(&worker->table.replica, order->session);
+
+	if (!entry || !entry->spec || entry->here || entry->spec->id != order->flow)
+		return NULL;
+	return entry;
+}
+
+static void learn_where(struct worker *worker, const struct worker_order *order)
+{
+	struct replica_entry *entry = find_elsewhere(worker, order);
+
+	if (entry)
+		entry->worker = order->to;
+}
+
+static void forget(struct worker *worker, const struct worker_order *order)
+{
+	struct replica_entry *entry = find_elsewhere(worker, order);
+	struct flow *guest = entry ? entry->guest : NULL;
+
+	if (!entry)
 		return;
-	liveness_tick(worker);
+	replica_vacate(&worker->table.replica, entry);
+	if (guest)
+		worker_drop_guest(worker, guest);
+	else
+		replica_release(&worker->table.replica, entry);
+}
+
+/* ---- cuts ---- */
+
+static void print_bye(const struct worker_order *order, char *bye, size_t size)
+{
+	snprintf(bye, size, "%s%s%s", reason_word(order->reason), order->text[0] ? ": " : "",
+		 order->text);
+}
+
+/* A guest and what drains go without a word. */
+static void cut_flow(struct worker *worker, struct flow *flow, const struct worker_order *order,
+		     const char *bye)
+{
+	drop_flow(worker, flow, flow->state == FLOW_OPEN && !order->silent ? bye : NULL);
 }
 
 static void cut_session(struct worker *worker, const struct worker_order *order)
 {
+	struct replica_entry *entry = replica_find(&worker->table.replica, order->session);
 	char bye[CSTP_TEXT_MAX + WORKER_TEXT];
 	struct flow *flow, *next;
 
-	snprintf(bye, sizeof(bye), "%s%s%s", reason_word(order->reason), order->text[0] ? ": " : "",
-		 order->text);
-	HASH_ITER(hh, worker->table.flows, flow, next)
-	{
-		if (order->kind == WORKER_CUT && flow->spec.session != order->session)
-			continue;
-		if (flow->state == FLOW_DRAINING || order->silent)
-			drop_flow(worker, flow, NULL);
-		else
-			drop_flow(worker, flow, bye);
+	if (!entry)
+		return;
+	print_bye(order, bye, sizeof(bye));
+	if (!order->silent)
+		move_bid_farewell(worker, entry, bye);
+	flow = entry->flows;
+	replica_vacate(&worker->table.replica, entry);
+	if (!flow)
+		replica_release(&worker->table.replica, entry);
+	for (; flow; flow = next) {
+		next = flow->next_of_session;
+		cut_flow(worker, flow, order, bye);
 	}
+}
+
+static void cut_all(struct worker *worker, const struct worker_order *order)
+{
+	char bye[CSTP_TEXT_MAX + WORKER_TEXT];
+	struct flow *flow, *next;
+
+	print_bye(order, bye, sizeof(bye));
+	HASH_ITER(hh, worker->table.flows, flow, next)
+	cut_flow(worker, flow, order, bye);
 }
 
 static void acknowledge(struct worker *worker, enum worker_event_kind kind,
 			const struct worker_order *order)
 {
-	struct worker_event *event = make_event(kind, NULL);
+	struct worker_event *event = make_event(worker, kind, NULL);
 
 	event->session = order->session;
 	event->reason = order->reason;
@@ -340,19 +468,8 @@ static void cut(struct worker *worker, const struct worker_order *order)
 /* A flow that drains still receives: it gets them, too. */
 static void set_rules(struct worker *worker, struct worker_order *order)
 {
-	struct flow *flow, *next;
-
-	HASH_ITER(hh, worker->table.flows, flow, next)
-	{
-		struct prefix_list own = {0};
-
-		if (flow->spec.session != order->session)
-			continue;
-		for (size_t i = 0; i < order->spec.own.count; i++)
-			prefix_list_add(&own, &order->spec.own.items[i]);
-		flow_set_rules(&worker->table, flow, &own, order->spec.access);
-	}
-	flow_spec_done(&order->spec);
+	flow_set_session_rules(&worker->table, order->session, &order->spec.own,
+			       order->spec.access);
 	acknowledge(worker, WORKER_HAS_RULES, order);
 }
 
@@ -362,8 +479,12 @@ static void tune(struct worker *worker, const struct worker_order *order)
 
 	worker->options.hello_verify = order->hello_verify;
 	worker->options.transport = order->transport;
+	worker->options.idle_us = order->spec.idle_us;
 	HASH_ITER(hh, worker->table.flows, flow, next)
-	flow->spec.idle_us = flow->spec.is_site ? 0 : order->spec.idle_us;
+	{
+		flow->spec.idle_us = flow->spec.is_site ? 0 : order->spec.idle_us;
+		flow_touch(&worker->table, flow);
+	}
 }
 
 static void describe_flow(const struct flow *flow, struct worker_flow_report *ret)
@@ -373,6 +494,7 @@ static void describe_flow(const struct flow *flow, struct worker_flow_report *re
 		.session = flow->spec.session,
 		.traffic = flow->traffic,
 		.over_dtls = flow->over_dtls,
+		.is_open = flow->state == FLOW_OPEN,
 		.mtu = flow->mtu,
 		.idle_us = clock_now_us() - flow->carried_us,
 	};
@@ -383,18 +505,9 @@ static void describe_flow(const struct flow *flow, struct worker_flow_report *re
 	snprintf(ret->cipher, sizeof(ret->cipher), "%s", dtls_cipher(flow->active->dtls));
 }
 
-/* A flow that drains has carried for the one that replaced it. */
-static void add_drained(const struct flow *flow, struct worker_event *event)
-{
-	for (size_t i = 0; i < event->flow_count; i++) {
-		if (event->flows[i].session == flow->spec.session)
-			flow_add_traffic(&event->flows[i].traffic, &flow->traffic);
-	}
-}
-
 static void report(struct worker *worker, const struct worker_order *order)
 {
-	struct worker_event *event = make_event(WORKER_REPORTED, NULL);
+	struct worker_event *event = make_event(worker, WORKER_REPORTED, NULL);
 	struct flow *flow, *next;
 
 	event->tag = order->tag;
@@ -407,29 +520,22 @@ static void report(struct worker *worker, const struct worker_order *order)
 	HASH_ITER(hh, worker->table.flows, flow, next)
 	{
 		flow_add_traffic(&event->traffic, &flow->traffic);
-		if (flow->state == FLOW_OPEN)
-			describe_flow(flow, &event->flows[event->flow_count++]);
-	}
-	HASH_ITER(hh, worker->table.flows, flow, next)
-	{
-		if (flow->state == FLOW_DRAINING)
-			add_drained(flow, event);
+		describe_flow(flow, &event->flows[event->flow_count++]);
 	}
 	tell(worker, event);
 }
 
-static void close_handle(uv_handle_t *handle, void *unused)
+static void close_handle(uv_handle_t *handle, void *orders)
 {
-	(void)unused;
-	if (!uv_is_closing(handle) && handle->type != UV_ASYNC)
+	if (!uv_is_closing(handle) && handle->type != UV_ASYNC && handle != mailbox_handle(orders))
 		uv_close(handle, NULL);
 }
 
 static void stop(struct worker *worker, struct worker_order *order)
 {
-	cut_session(worker, order);
+	cut_all(worker, order);
 	worker->stopped = true;
-	uv_walk(&worker->loop, close_handle, NULL);
+	uv_walk(&worker->loop, close_handle, worker->orders);
 	uv_stop(&worker->loop);
 }
 
@@ -440,10 +546,24 @@ static void on_order(struct mailbox_message *message, void *owner)
 
 	switch (order->kind) {
 	case WORKER_ATTACH:
-		if (worker->stopped)
-			flow_spec_done(&order->spec);
-		else
+		if (!worker->stopped)
 			attach(worker, order);
+		break;
+	case WORKER_LEARN:
+		learn(worker, order);
+		break;
+	case WORKER_WHERE:
+		learn_where(worker, order);
+		break;
+	case WORKER_FORGET:
+		forget(worker, order);
+		break;
+	case WORKER_RELEASE:
+		move_release(worker, order);
+		break;
+	case WORKER_ADOPT:
+		if (!worker->stopped)
+			move_adopt(worker, order);
 		break;
 	case WORKER_CUT:
 		cut(worker, order);
@@ -461,7 +581,86 @@ static void on_order(struct mailbox_message *message, void *owner)
 		stop(worker, order);
 		break;
 	}
+	flow_spec_done(&order->spec);
+	free(order->luggage);
 	free(order);
+}
+
+void worker_take_orders(struct worker *worker)
+{
+	if (!mailbox_has(worker->orders))
+		return;
+	/* What an order forbids may have been let through before it, but must not follow it. */
+	inbound_flush(worker);
+	mailbox_receive(worker->orders);
+}
+
+/* ---- packets to and from the others ---- */
+
+void worker_hand_over(struct worker *worker, unsigned to, const struct tun_header *header,
+		      const uint8_t *packet, size_t len)
+{
+	if (!handover_put(worker->crew[to]->inbox, worker->index, header, packet, len)) {
+		worker->counts.of[COUNT_DROP_HANDOVER_FULL]++;
+		return;
+	}
+	worker->counts.of[COUNT_HANDED_OVER]++;
+	worker->handed |= UINT64_C(1) << to;
+	worker->handed_bytes += len;
+	if (worker->handed_bytes > PUBLISH_BYTES)
+		worker_publish(worker);
+}
+
+void worker_publish(struct worker *worker)
+{
+	for (unsigned to = 0; worker->handed; to++, worker->handed >>= 1) {
+		if (worker->handed & 1)
+			handover_publish(worker->crew[to]->inbox, worker->index);
+	}
+	worker->handed_bytes = 0;
+}
+
+static void on_inbox(void *user)
+{
+	struct worker *worker = user;
+
+	uv_async_send(&worker->knock);
+}
+
+static void on_knock(uv_async_t *knock)
+{
+	(void)knock; /* after_sleep takes what there is */
+}
+
+static void on_before_sleep(uv_prepare_t *prepare)
+{
+	struct worker *worker = prepare->data;
+
+	if (handover_may_sleep(worker->inbox))
+		return;
+	outbound_take_handed(worker);
+	if (!handover_may_sleep(worker->inbox))
+		uv_async_send(&worker->knock); /* the sockets have their turn first */
+}
+
+static void on_after_sleep(uv_check_t *check)
+{
+	struct worker *worker = check->data;
+
+	handover_wake_up(worker->inbox);
+	outbound_take_handed(worker);
+}
+
+static void open_inbox(struct worker *worker)
+{
+	worker->inbox = handover_new(worker->crew_count, on_inbox, worker);
+	uv_async_init(&worker->loop, &worker->knock, on_knock);
+	uv_prepare_init(&worker->loop, &worker->before_sleep);
+	worker->before_sleep.data = worker;
+	uv_prepare_start(&worker->before_sleep, on_before_sleep);
+	uv_check_init(&worker->loop, &worker->after_sleep);
+	worker->after_sleep.data = worker;
+	uv_check_start(&worker->after_sleep, on_after_sleep);
 }
 
 /* ---- the thread ---- */
@@ -471,6 +670,19 @@ static void on_tun(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	outbound_run(poll->data);
+}
+
+static void on_rest(uv_idle_t *rest)
+{
+	outbound_run(rest->data);
+}
+
+void worker_come_back(struct worker *worker, bool soon)
+{
+	if (soon)
+		uv_idle_start(&worker->rest, on_rest);
+	else
+		uv_idle_stop(&worker->rest);
 }
 
 static void on_udp(uv_poll_t *poll, int status, int events)
@@ -488,6 +700,7 @@ static void on_tick(uv_timer_t *timer)
 
 	liveness_tick(worker);
 	tick_lingering(worker, clock_now_us());
+	move_forget_farewells(worker, clock_now_us());
 }
 
 static void open_sockets(struct worker *worker)
@@ -515,7 +728,7 @@ static void *run(void *argument)
 	uv_run(&worker->loop, UV_RUN_DEFAULT);
 	/* What still lingered has had its time: the process is ending. */
 	tick_lingering(worker, INT64_MAX);
-	event = make_event(WORKER_STOPPED, NULL);
+	event = make_event(worker, WORKER_STOPPED, NULL);
 	tell(worker, event);
 	return NULL;
 }
@@ -527,33 +740,50 @@ static void open_loop(struct worker *worker)
 	uv_poll_init(&worker->loop, &worker->tun_poll, worker->options.tun_fd);
 	worker->tun_poll.data = worker;
 	uv_poll_start(&worker->tun_poll, UV_READABLE, on_tun);
+	uv_idle_init(&worker->loop, &worker->rest);
+	worker->rest.data = worker;
 	uv_timer_init(&worker->loop, &worker->tick);
 	worker->tick.data = worker;
 	uv_timer_start(&worker->tick, on_tick, LIVENESS_TICK_MS, LIVENESS_TICK_MS);
 	open_sockets(worker);
+	if (worker->crew_count > 1)
+		open_inbox(worker);
 }
 
-int worker_start(const struct worker_options *options, struct worker **ret)
+static struct worker *make_worker(const struct worker_options *options)
 {
 	struct worker *worker = xnew(struct worker);
-	int r;
 
 	worker->options = *options;
 	if (dtls_setup_init(&worker->dtls) < 0) {
 		free(worker);
-		return -EIO;
+		return NULL;
 	}
 	flow_table_init(&worker->table);
 	batch_init(&worker->batch, &worker->counts);
-	worker->tun_packet =
-		(uint8_t *)xalloc_zero(1, OFFLOAD_HEADROOM + TUN_PACKET_MAX) + OFFLOAD_HEADROOM;
 	worker->plain = xalloc_zero(1, CSTP_RECORD_MAX);
 	worker->join_packet = xalloc_zero(1, OFFLOAD_JOIN_MAX + CSTP_RECORD_MAX);
 	worker->join.packet = worker->join_packet;
-	open_loop(worker);
-	r = -pthread_create(&worker->thread, NULL, run, worker);
-	if (r == 0)
-		*ret = worker;
+	return worker;
+}
+
+int worker_start(const struct worker_options *options, size_t count, struct worker **ret)
+{
+	struct worker **crew = xnew_array(struct worker *, count);
+	int r = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		crew[i] = make_worker(&options[i]);
+		if (!crew[i])
+			return -EIO; /* the process ends: nothing is taken apart */
+		crew[i]->index = (unsigned)i;
+		crew[i]->crew = crew;
+		crew[i]->crew_count = count;
+		open_loop(crew[i]);
+		ret[i] = crew[i];
+	}
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = -pthread_create(&crew[i]->thread, NULL, run, crew[i]);
 	return r;
 }
 
@@ -562,23 +792,41 @@ void worker_post(struct worker *worker, struct worker_order *order)
 	mailbox_post(worker->orders, &order->message);
 }
 
-void worker_free(struct worker *worker)
+static void close_mailbox(struct worker *worker)
 {
-	if (!worker)
-		return;
-	pthread_join(worker->thread, NULL);
-	/* Main posts until here: only now is the mailbox nobody else's. What waits in it is
-	 * acknowledged, and the loop runs once more to close it. */
 	mailbox_free(worker->orders);
+	if (worker->inbox)
+		uv_close((uv_handle_t *)&worker->knock, NULL);
 	uv_run(&worker->loop, UV_RUN_NOWAIT);
+}
+
+static void free_worker(struct worker *worker)
+{
 	for (size_t i = 0; i < worker->options.socket_count; i++)
 		udp_receiver_free(worker->sockets[i].receiver);
 	uv_loop_close(&worker->loop);
 	dtls_setup_done(&worker->dtls);
 	flow_table_done(&worker->table);
 	batch_done(&worker->batch);
-	free(worker->tun_packet - OFFLOAD_HEADROOM);
+	handover_free(worker->inbox);
+	move_forget_farewells(worker, INT64_MAX);
+	bulk_done(&worker->bulk);
 	free(worker->plain);
 	free(worker->join_packet);
 	free(worker);
+}
+
+void worker_free(struct worker **workers, size_t count)
+{
+	struct worker **crew = count ? workers[0]->crew : NULL;
+
+	for (size_t i = 0; i < count; i++)
+		pthread_join(workers[i]->thread, NULL);
+	/* Main and the others post until here: only now is a mailbox nobody else's. What waits in
+	 * it is acknowledged, and the loop runs once more to close it. */
+	for (size_t i = 0; i < count; i++)
+		close_mailbox(workers[i]);
+	for (size_t i = 0; i < count; i++)
+		free_worker(workers[i]);
+	free(crew);
 }

@@ -1,6 +1,15 @@
 #pragma once
 /* A thread with its own TUN queue, UDP sockets and flows. Everything it is told and everything it
- * tells goes through mailboxes; nothing on the packet path is shared. */
+ * tells goes through mailboxes; packets that its TUN queue brought for another worker's flow go
+ * through rings (data/handover.h). Nothing else on the packet path is shared.
+ *
+ *	          ATTACH                      GUEST (to main)         RELEASE
+ *	main ───────────▶ flow here ┄┄ hello elsewhere, Finished ┄┄▶ main ──────▶ flow leaves
+ *	  └── LEARN ──▶ others' replicas                                            │ ADOPT
+ *	  ◀── ENDED, or main's CUT: out of every replica             main ◀─ MOVED ─┴▶ flow there
+ *	                                                              └── WHERE ──▶ others' replicas
+ *
+ * What may come between the steps of a move: data/move.c. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -9,27 +18,41 @@
 
 #include "base/mailbox.h"
 #include "config/config.h"
+#include "data/bulk.h"
 #include "data/flow.h"
+#include "data/handover.h"
 #include "data/offload.h"
 
-enum { WORKER_SOCKETS_MAX = 16, WORKER_TEXT = 200 };
+enum {
+	WORKER_SOCKETS_MAX = 16,
+	WORKER_CREW_MAX = HANDOVER_WORKERS_MAX,
+	WORKER_TEXT = 200,
+	WORKER_SLOW_US = 10 * 1000, /* from one packet lost on purpose to the next */
+};
 
 /* ---- orders, from main ---- */
 
 enum worker_order_kind {
-	WORKER_ATTACH, /* spec */
-	WORKER_CUT,    /* every flow of a session ends; acknowledged */
-	WORKER_RULES,  /* every flow of a session gets spec's access and own; acknowledged */
-	WORKER_TUNE,   /* hello_verify, transport, and spec's idle_us for every flow there is */
-	WORKER_REPORT, /* answered with counters */
-	WORKER_STOP,   /* every flow ends with reason; then the thread does */
+	WORKER_ATTACH,	/* spec */
+	WORKER_LEARN,	/* spec, without channels, of a flow that worker `to` has */
+	WORKER_WHERE,	/* flow is worker `to`'s now */
+	WORKER_FORGET,	/* flow, another worker's, has ended */
+	WORKER_RELEASE, /* flow leaves for worker `to` */
+	WORKER_ADOPT,	/* from another worker: spec and luggage of flow */
+	WORKER_CUT,	/* every flow of a session ends; acknowledged */
+	WORKER_RULES,	/* every flow of a session gets spec's access and own; acknowledged */
+	WORKER_TUNE,	/* hello_verify, transport, and spec's idle_us for every flow there is */
+	WORKER_REPORT,	/* answered with counters */
+	WORKER_STOP,	/* every flow ends with reason; then the thread does */
 };
 
 struct worker_order {
 	struct mailbox_message message;
 	enum worker_order_kind kind;
 	struct flow_spec spec;
-	uint64_t session;
+	uint64_t session, flow;
+	unsigned to;
+	struct move_luggage *luggage; /* ADOPT */
 	enum config_hello_verify hello_verify;
 	enum config_transport transport;
 	enum reason reason;
@@ -45,6 +68,9 @@ enum worker_event_kind {
 	WORKER_TRANSPORT, /* over_dtls, cipher */
 	WORKER_MTU,	  /* mtu */
 	WORKER_ENDED,	  /* a flow ended by itself or by its peer */
+	WORKER_GUEST,	  /* its device shakes hands with this worker, that has not got it */
+	WORKER_MOVED,	  /* and now has */
+	WORKER_CARRIED,	  /* traffic that no report of this worker will show any more */
 	WORKER_WAS_CUT,
 	WORKER_HAS_RULES,
 	WORKER_REPORTED,
@@ -54,6 +80,7 @@ enum worker_event_kind {
 struct worker_flow_report {
 	uint64_t id, session;
 	struct flow_traffic traffic;
+	bool is_open; /* false: it only adds to its session's traffic */
 	bool over_dtls;
 	unsigned mtu;
 	int64_t idle_us;
@@ -65,6 +92,7 @@ struct worker_flow_report {
 struct worker_event {
 	struct mailbox_message message;
 	enum worker_event_kind kind;
+	unsigned worker; /* who tells */
 	uint64_t flow, session;
 	enum reason reason;
 	bool keep; /* ENDED: the session may be taken up again */
@@ -103,16 +131,27 @@ struct worker_options {
 	size_t socket_count;
 	enum config_hello_verify hello_verify;
 	enum config_transport transport;
+	int64_t idle_us; /* of flows that come from another worker */
 	struct mailbox *events;
 };
 
 struct worker {
 	struct worker_options options;
+	unsigned index;
+	struct worker **crew; /* all, by index */
+	size_t crew_count;
 	pthread_t thread;
 	uv_loop_t loop;
 	struct mailbox *orders;
+	struct handover_inbox *inbox; /* NULL: there is one worker */
+	uint64_t handed;	      /* to whom since they were told last: a bit each */
+	size_t handed_bytes;
+	uv_async_t knock; /* the inbox has something */
+	uv_prepare_t before_sleep;
+	uv_check_t after_sleep;
 	bool stopped; /* orders may still come, as long as main has not heard of it */
 	uv_poll_t tun_poll;
+	uv_idle_t rest; /* of the bulk */
 	uv_timer_t tick;
 	struct worker_socket sockets[WORKER_SOCKETS_MAX];
 	struct dtls_setup dtls;
@@ -120,24 +159,41 @@ struct worker {
 	struct flow *current; /* client: where everything goes */
 	struct flow *pending; /* TLS channels to flush after the batch */
 	struct worker_lingering *lingering;
+	struct move_farewell *farewells;
 	struct batch batch;
+	struct bulk bulk;
+	bool lose_piece; /* of the super-packet at hand, so that its stream slows down */
+	bool lose_next;	 /* the same, of what comes in */
+	int64_t bulk_lost_us, lost_us; /* when that was last so */
 	struct offload_join join;
-	uint8_t *tun_packet; /* OFFLOAD_HEADROOM before it */
-	uint8_t *plain;	     /* one record opened */
+	struct flow *joining; /* whose packets the join holds, while it holds any */
+	int64_t now_us;	      /* one reading of the clock for everything that a wake-up brings */
+	uint8_t *plain;	      /* one record opened */
 	uint8_t *join_packet;
 	struct rate hello_rate; /* all flows: beyond it, hellos are verified ("auto") */
 	struct counts counts;
 	struct flow_traffic carried; /* by flows that are gone */
 };
 
-/* Starts the thread. 0 or -errno. */
-int worker_start(const struct worker_options *options, struct worker **ret);
+/* Starts the threads of workers that know each other; ret has room for count. 0 or -errno. */
+int worker_start(const struct worker_options *options, size_t count, struct worker **ret);
 /* Takes the order. Any thread. */
 void worker_post(struct worker *worker, struct worker_order *order);
-/* After WORKER_STOPPED. */
-void worker_free(struct worker *worker);
+/* After WORKER_STOPPED of all. */
+void worker_free(struct worker **crew, size_t count);
 
-/* ---- for outbound, inbound and liveness, on the worker's thread ---- */
+/* ---- for the other files of this folder, on the worker's thread ---- */
+
+/* Reads what it has been told by now. What others have sent or handed over may rest on that. No flow
+ * or association that was found before may be used behind it. */
+void worker_take_orders(struct worker *worker);
+/* The packet is for a flow of another worker. */
+void worker_hand_over(struct worker *worker, unsigned to, const struct tun_header *header,
+		      const uint8_t *packet, size_t len);
+/* Behind a batch of those. */
+void worker_publish(struct worker *worker);
+/* Whether outbound_run is to be called again though TUN has nothing new. */
+void worker_come_back(struct worker *worker, bool soon);
 
 /* The flow is over: out of the lookups, told to main. bye: the DISCONNECT's text, NULL for none. */
 void worker_end_flow(struct worker *worker, struct flow *flow, enum reason reason, bool keep,
@@ -145,8 +201,17 @@ void worker_end_flow(struct worker *worker, struct flow *flow, enum reason reaso
 /* Names in the log the source of a packet that was dropped as foreign, at most once a minute. */
 void worker_name_foreign(const struct worker *worker, struct flow *flow,
 			 const struct ip_view *view);
+/* An event that is about a flow and no more. */
+void worker_tell_flow(struct worker *worker, enum worker_event_kind kind, const struct flow *flow);
 void worker_tell_transport(struct worker *worker, struct flow *flow);
 void worker_tell_mtu(struct worker *worker, struct flow *flow);
+/* The flow's TLS channel is in the loop, and what it has is sent and read; out of the loop. */
+void worker_watch(struct worker *worker, struct flow *flow);
+void worker_unwatch(struct worker *worker, struct flow *flow);
+/* A guest is not needed any more. */
+void worker_drop_guest(struct worker *worker, struct flow *guest);
+/* The end of a channel that no flow has: takes it; bye NULL: without a word. */
+void worker_say_bye(struct worker *worker, struct tls *tls, const char *bye);
 /* The flow's TLS channel has something to send: flushed when the batch is. */
 void worker_mark_pending(struct worker *worker, struct flow *flow);
 /* Sends all that has been gathered: UDP run, TLS channels, joined packet. */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "gateway/crew.h"
 #include "gateway/listener.h"
 #include "gateway/revoke.h"
 #include "gateway/site.h"
@@ -194,7 +195,8 @@ static struct session *add_session(struct gateway *gateway, const struct identit
 
 	trim_pending(gateway, &cert->identity);
 	session = session_table_add(&gateway->sessions, &cert->identity);
-	session->until_us = clock_now_us() + login_lifetime_s(gateway) * CLOCK_SECOND_US;
+	session_table_give_up_at(&gateway->sessions, session,
+				 clock_now_us() + login_lifetime_s(gateway) * CLOCK_SECOND_US);
 	hash_cookie(cookie, hash);
 	session_table_set_cookie(&gateway->sessions, session, hash);
 	/* Its chain comes with its CONNECT; what is known by then is enough to deny it. */
@@ -244,12 +246,17 @@ static bool holds_lease(const struct session *session)
 	return holds_place(session) && session->lease;
 }
 
-static bool is_duplicate(const struct session *session, const struct config_access *site,
-			 const struct session *other)
+static enum reason settle_duplicate(struct gateway *gateway, struct session *other,
+				    enum config_duplicate rule)
 {
-	return other != session && holds_lease(other) &&
-	       (identity_equal(&other->identity, &session->identity) ||
-		(site && other->site == site));
+	if (other->state == SESSION_AWAY && rule != CONFIG_DUPLICATE_ALLOW)
+		gateway_close_session(gateway, other, REASON_REPLACED);
+	else if (rule == CONFIG_DUPLICATE_REFUSE)
+		return REASON_DUPLICATE_IDENTITY;
+	else if (rule == CONFIG_DUPLICATE_REPLACE)
+		gateway_cut_session(gateway, other, REASON_REPLACED,
+				    "connected again from elsewhere", NULL);
+	return REASON_NONE;
 }
 
 /* Others of the same identity or site, when this session is about to take addresses. A site is in
@@ -258,23 +265,24 @@ static enum reason settle_duplicates(struct gateway *gateway, struct session *se
 				     const struct config_access *site)
 {
 	enum config_duplicate rule = gateway->config->gateway.duplicate;
+	struct session_table *table = &gateway->sessions;
+	enum reason reason = REASON_NONE;
 	struct session *other, *next;
 
 	if (site && rule == CONFIG_DUPLICATE_ALLOW)
 		rule = CONFIG_DUPLICATE_REPLACE;
-	HASH_ITER(hh, gateway->sessions.sessions, other, next)
-	{
-		if (!is_duplicate(session, site, other))
-			continue;
-		if (other->state == SESSION_AWAY && rule != CONFIG_DUPLICATE_ALLOW)
-			gateway_close_session(gateway, other, REASON_REPLACED);
-		else if (rule == CONFIG_DUPLICATE_REFUSE)
-			return REASON_DUPLICATE_IDENTITY;
-		else if (rule == CONFIG_DUPLICATE_REPLACE)
-			gateway_cut_session(gateway, other, REASON_REPLACED,
-					    "connected again from elsewhere", NULL);
+	other = session_table_by_identity(table, &session->identity, NULL);
+	for (; other && reason == REASON_NONE; other = next) {
+		next = session_table_by_identity(table, &session->identity, other);
+		if (other != session && holds_lease(other))
+			reason = settle_duplicate(gateway, other, rule);
 	}
-	return REASON_NONE;
+	for (other = site ? table->links : NULL; other && reason == REASON_NONE; other = next) {
+		next = other->next_link;
+		if (other != session && other->site == site && holds_lease(other))
+			reason = settle_duplicate(gateway, other, rule);
+	}
+	return reason;
 }
 
 /* ---- CONNECT: addresses ---- */
@@ -477,11 +485,12 @@ static void describe(struct session *session, const struct handshake_event *even
 	snprintf(session->handshake_id, sizeof(session->handshake_id), "%s", event->id);
 }
 
-void admission_stand(const struct gateway *gateway, struct session *session)
+void admission_stand(struct gateway *gateway, struct session *session)
 {
 	free(session->blocks);
 	session->blocks = admission_blocks(gateway, session->cert, &session->block_count);
-	session->site = site_of(session->blocks, session->block_count);
+	session_table_set_site(&gateway->sessions, session,
+			       site_of(session->blocks, session->block_count));
 }
 
 static void stand_on_cert(struct gateway *gateway, struct session *session,
@@ -490,6 +499,7 @@ static void stand_on_cert(struct gateway *gateway, struct session *session,
 	X509 *leaf = SSL_get0_peer_certificate(event->tls->ssl);
 
 	session_set_cert(session, event->cert, leaf, SSL_get_peer_cert_chain(event->tls->ssl));
+	session_table_expire_at(&gateway->sessions, session, event->cert->expires_at);
 	admission_stand(gateway, session);
 	revoke_remember_seen(gateway, event->cert);
 }
@@ -523,11 +533,7 @@ static void attach_flow(struct gateway *gateway, struct session *session,
 			struct handshake_event *event, const struct tunnel_params *params)
 {
 	const struct config_gateway *config = &gateway->config->gateway;
-	struct worker_order *order = xnew(struct worker_order);
-	struct flow_spec *spec = &order->spec;
-
-	order->kind = WORKER_ATTACH;
-	*spec = (struct flow_spec){
+	struct flow_spec spec = {
 		.id = ++gateway->next_flow,
 		.session = session->id,
 		.replaces = session->flow,
@@ -543,12 +549,11 @@ static void attach_flow(struct gateway *gateway, struct session *session,
 		.peer_is_tund = is_tund(event->offer.agent),
 	};
 	event->tls = NULL;
-	memcpy(spec->psk, event->psk, sizeof(spec->psk));
-	memcpy(spec->app_id, params->app_id, sizeof(spec->app_id));
-	tunnel_params_write_answer(&spec->greeting, params, server_name);
-	admission_rules(session, spec);
-	session->flow = spec->id;
-	worker_post(gateway->worker, order);
+	memcpy(spec.psk, event->psk, sizeof(spec.psk));
+	memcpy(spec.app_id, params->app_id, sizeof(spec.app_id));
+	tunnel_params_write_answer(&spec.greeting, params, server_name);
+	admission_rules(session, &spec);
+	crew_attach(gateway, session, &spec);
 }
 
 static void log_open(const struct session *session)

@@ -18,6 +18,6 @@ const struct config_access **admission_blocks(const struct gateway *gateway,
 const struct config_access *admission_site(const struct gateway *gateway,
 					   const struct identity_cert *cert);
 /* Puts the session on the blocks of the configuration in force that match its certificate. */
-void admission_stand(const struct gateway *gateway, struct session *session);
+void admission_stand(struct gateway *gateway, struct session *session);
 /* What the session's flows may carry, by its lease and blocks: spec's own and access. */
 void admission_rules(const struct session *session, struct flow_spec *spec);

@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "gateway/admission.h"
+#include "gateway/crew.h"
 #include "gateway/cut.h"
+#include "gateway/gateway_reload.h"
 #include "gateway/listener.h"
 #include "gateway/revoke.h"
 #include "gateway/site.h"
@@ -104,28 +106,12 @@ static void forget_session(struct gateway *gateway, struct session *session, enu
 	session_table_remove(&gateway->sessions, session);
 }
 
-/* text NULL: silently. The order stands before any later attachment in the worker's queue, so the
- * lease is free at once. */
-static void order_cut(struct gateway *gateway, const struct session *session, enum reason reason,
-		      const char *text, struct gateway_cut *then)
-{
-	struct worker_order *order = xnew(struct worker_order);
-
-	order->kind = WORKER_CUT;
-	order->session = session->id;
-	order->reason = reason;
-	order->silent = text == NULL;
-	order->tag = then;
-	snprintf(order->text, sizeof(order->text), "%s", text ? text : "");
-	worker_post(gateway->worker, order);
-}
-
 /* Whatever flow of it is left, one that drains perhaps, goes before its addresses are used
- * again. */
+ * again: the order stands before any later attachment in the workers' queues. */
 void gateway_close_session(struct gateway *gateway, struct session *session, enum reason reason)
 {
 	if (session->state != SESSION_PENDING)
-		order_cut(gateway, session, reason, NULL, NULL);
+		crew_cut(gateway, session, reason, NULL, NULL);
 	forget_session(gateway, session, reason, NULL);
 }
 
@@ -133,9 +119,7 @@ void gateway_cut_session(struct gateway *gateway, struct session *session, enum 
 			 const char *text, struct gateway_cut *then)
 {
 	gateway->counts.cut[reason]++;
-	if (then)
-		cut_expect(then);
-	order_cut(gateway, session, reason, text, then);
+	crew_cut(gateway, session, reason, text, then);
 	forget_session(gateway, session, reason, text);
 }
 
@@ -144,8 +128,9 @@ static void send_away(struct gateway *gateway, struct session *session, enum rea
 {
 	int64_t lifetime_s = gateway_cookie_lifetime_s(gateway);
 
-	session->flow = 0;
-	session->until_us = clock_now_us() + lifetime_s * CLOCK_SECOND_US;
+	crew_forget(gateway, session);
+	session_table_give_up_at(&gateway->sessions, session,
+				 clock_now_us() + lifetime_s * CLOCK_SECOND_US);
 	gateway_remember_cookie(gateway, session, lifetime_s);
 	session_enter(session, SESSION_AWAY, why);
 	if (session->site)
@@ -156,11 +141,10 @@ static void send_away(struct gateway *gateway, struct session *session, enum rea
 static void give_up_late(struct gateway *gateway)
 {
 	int64_t now_us = clock_now_us();
-	struct session *session, *next;
+	struct session *session;
 
-	HASH_ITER(hh, gateway->sessions.sessions, session, next)
-	{
-		if (session->state == SESSION_OPEN || now_us < session->until_us)
+	while ((session = session_table_take_late(&gateway->sessions, now_us))) {
+		if (session->state == SESSION_OPEN)
 			continue;
 		if (session->state == SESSION_PENDING)
 			session_table_remove(&gateway->sessions, session);
@@ -227,17 +211,20 @@ static void take_mtu(struct gateway *gateway, const struct worker_event *event)
 		 session_name(session), event->mtu);
 }
 
+static void take_carried(struct gateway *gateway, const struct worker_event *event)
+{
+	struct session *session = session_table_find(&gateway->sessions, event->session);
+
+	if (session)
+		add_traffic(session, &event->traffic);
+}
+
 static void take_report(struct worker_event *event)
 {
 	struct gateway_report *report = event->tag;
 
-	report->counts = event->counts;
-	report->traffic = event->traffic;
-	report->udp_offloads = event->udp_offloads;
-	report->flows = event->flows;
-	report->flow_count = event->flow_count;
-	event->flows = NULL;
-	report->done(report, report->user);
+	if (crew_take_report(event))
+		report->done(report, report->user);
 }
 
 static void on_worker_event(struct mailbox_message *message, void *owner)
@@ -257,6 +244,15 @@ static void on_worker_event(struct mailbox_message *message, void *owner)
 	case WORKER_ENDED:
 		take_ended(gateway, event);
 		break;
+	case WORKER_GUEST:
+		crew_take_guest(gateway, event);
+		break;
+	case WORKER_MOVED:
+		crew_take_moved(gateway, event);
+		break;
+	case WORKER_CARRIED:
+		take_carried(gateway, event);
+		break;
 	case WORKER_WAS_CUT:
 	case WORKER_HAS_RULES:
 		if (event->tag)
@@ -266,7 +262,8 @@ static void on_worker_event(struct mailbox_message *message, void *owner)
 		take_report(event);
 		break;
 	case WORKER_STOPPED:
-		gateway->stopped(gateway->stopped_user);
+		if (crew_take_stopped(gateway))
+			gateway->stopped(gateway->stopped_user);
 		break;
 	}
 	worker_event_free(event);
@@ -276,14 +273,11 @@ void gateway_ask_report(struct gateway *gateway, void (*done)(struct gateway_rep
 			void *user)
 {
 	struct gateway_report *report = xnew(struct gateway_report);
-	struct worker_order *order = xnew(struct worker_order);
 
 	report->gateway = gateway;
 	report->done = done;
 	report->user = user;
-	order->kind = WORKER_REPORT;
-	order->tag = report;
-	worker_post(gateway->worker, order);
+	crew_report(gateway, report);
 }
 
 void gateway_report_free(struct gateway_report *report)
@@ -294,14 +288,23 @@ void gateway_report_free(struct gateway_report *report)
 	free(report);
 }
 
+static int compare_session(const void *key, const void *flow)
+{
+	uint64_t wanted = *(const uint64_t *)key;
+	uint64_t session = ((const struct worker_flow_report *)flow)->session;
+
+	return wanted < session ? -1 : wanted > session;
+}
+
 const struct worker_flow_report *gateway_report_of(const struct gateway_report *report,
 						   const struct session *session)
 {
-	for (size_t i = 0; i < report->flow_count; i++) {
-		if (report->flows[i].id == session->flow)
-			return &report->flows[i];
-	}
-	return NULL;
+	const struct worker_flow_report *found = NULL;
+
+	if (report->flow_count)
+		found = bsearch(&session->id, report->flows, report->flow_count,
+				sizeof(*report->flows), compare_session);
+	return found && found->is_open && found->id == session->flow ? found : NULL;
 }
 
 /* ---- what handshake threads tell ---- */
@@ -389,8 +392,10 @@ static void restore_session(struct gateway *gateway, const struct store_cookie *
 	session->lease = lease;
 	gateway->sessions.open++;
 	session_table_set_cookie(&gateway->sessions, session, cookie->hash);
-	session->until_us =
-		clock_now_us() + (left_s < lifetime_s ? left_s : lifetime_s) * CLOCK_SECOND_US;
+	if (left_s > lifetime_s)
+		left_s = lifetime_s;
+	session_table_give_up_at(&gateway->sessions, session,
+				 clock_now_us() + left_s * CLOCK_SECOND_US);
 	session_enter(session, SESSION_AWAY, "the gateway was restarted");
 }
 
@@ -420,31 +425,10 @@ static void restore(struct gateway *gateway, struct store_state *state)
 				find_lease(state, state->cookies[i].lease_key));
 	gateway->denied = take(state->denied);
 	gateway->denied_count = state->denied_count;
-	gateway->seen = take(state->seen);
-	gateway->seen_count = gateway->seen_cap = state->seen_count;
-	state->denied_count = state->seen_count = 0;
+	state->denied_count = 0;
+	for (size_t i = 0; i < state->seen_count; i++)
+		seen_remember(&gateway->seen, &state->seen[i]);
 	revoke_load(gateway);
-}
-
-static int start_worker(struct gateway *gateway)
-{
-	const struct gateway_options *options = &gateway->options;
-	struct worker_options worker = {
-		.tun_fd = options->tun_fd,
-		.tun_offloads = options->tun_offloads,
-		.socket_count = options->listener_count,
-		.hello_verify = gateway->config->gateway.hello_verify,
-		.events = gateway->worker_events,
-	};
-
-	for (size_t i = 0; i < options->listener_count; i++) {
-		const struct gateway_socket *socket = &options->listeners[i];
-
-		worker.sockets[i].fd = socket->udp;
-		worker.sockets[i].offloads = socket->udp_offloads;
-		worker.sockets[i].family = socket->at.any.sa_family == AF_INET6 ? 6 : 4;
-	}
-	return worker_start(&worker, &gateway->worker);
 }
 
 struct handshake_pool_options gateway_handshake_options(const struct gateway_options *options,
@@ -508,9 +492,9 @@ static int start_parts(struct gateway *gateway, char *error, size_t size)
 	prefix_list_done(&reserved);
 	restore(gateway, &state);
 	store_state_done(&state);
-	r = start_worker(gateway);
+	r = crew_start(gateway);
 	if (r < 0) {
-		snprintf(error, size, "cannot start a worker: %s", strerror(-r));
+		snprintf(error, size, "cannot start the workers: %s", strerror(-r));
 		return r;
 	}
 	return start_handshakes(gateway, error, size);
@@ -542,39 +526,30 @@ int gateway_start(const struct gateway_options *options, struct gateway **ret, c
 
 void gateway_stop(struct gateway *gateway, void (*stopped)(void *user), void *user)
 {
-	struct worker_order *order = xnew(struct worker_order);
-
 	gateway->stopping = true;
 	gateway->stopped = stopped;
 	gateway->stopped_user = user;
 	listener_stop(gateway);
 	site_stop(gateway);
+	gateway_reload_stop(gateway);
 	uv_close((uv_handle_t *)&gateway->tick, NULL);
-	/* Without a DISCONNECT: clients reconnect, to this gateway when it is back or to another.
-	 */
-	order->kind = WORKER_STOP;
-	order->reason = REASON_SHUTDOWN;
-	order->silent = true;
-	worker_post(gateway->worker, order);
+	crew_stop(gateway);
 }
 
 void gateway_free(struct gateway *gateway)
 {
-	struct session *session, *next;
-
 	if (!gateway)
 		return;
-	worker_free(gateway->worker);
+	crew_free(gateway);
 	handshake_pool_stop(gateway->handshakes);
 	mailbox_free(gateway->worker_events);
 	mailbox_free(gateway->handshake_events);
 	store_stop(gateway->store);
-	HASH_ITER(hh, gateway->sessions.sessions, session, next)
-	session_table_remove(&gateway->sessions, session);
+	session_table_done(&gateway->sessions);
 	site_done(gateway);
 	lease_pool_free(gateway->leases);
 	trust_unref(gateway->trust);
 	free(gateway->denied);
-	free(gateway->seen);
+	seen_done(&gateway->seen);
 	free(gateway);
 }

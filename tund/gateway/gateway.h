@@ -12,7 +12,9 @@
 #include "config/config.h"
 #include "data/worker.h"
 #include "gateway/handshake.h"
+#include "gateway/waiting.h"
 #include "pki/trust.h"
+#include "session/seen.h"
 #include "session/session_table.h"
 #include "session/store.h"
 #include "sys/parent_link.h"
@@ -27,12 +29,13 @@ struct gateway_options {
 	STACK_OF(X509) * chain;
 	struct buf spki;
 	uint32_t key_generation;
-	int tun_fd;
+	size_t worker_count;
+	int tun_fds[WORKER_CREW_MAX]; /* a queue for each */
 	unsigned tun_offloads;
 	size_t listener_count;
 	struct gateway_socket {
 		struct endpoint at;
-		int tcp, udp;
+		int tcp, udp[WORKER_CREW_MAX];
 		unsigned udp_offloads;
 	} listeners[GATEWAY_LISTENERS_MAX];
 	const int *key_sockets;
@@ -45,6 +48,7 @@ struct gateway_options {
 	uv_loop_t *loop;
 };
 
+struct gateway_asking;
 struct gateway_listener;
 struct gateway_source;
 
@@ -74,7 +78,7 @@ struct gateway_report {
 	struct counts counts;
 	struct flow_traffic traffic; /* of all flows since the start */
 	unsigned udp_offloads;
-	struct worker_flow_report *flows;
+	struct worker_flow_report *flows; /* one a session, by its id */
 	size_t flow_count;
 };
 
@@ -86,19 +90,26 @@ struct gateway {
 	struct lease_pool *leases;
 	struct session_table sessions;
 	struct mailbox *worker_events, *handshake_events;
-	struct worker *worker;
+	struct gateway_crew { /* crew.h */
+		struct worker **workers;
+		size_t *flows; /* how many each carries */
+		size_t count, stopped;
+	} crew;
 	struct handshake_pool *handshakes;
 	struct gateway_listener *listeners;
 	struct gateway_source *sources; /* per-source limits */
-	size_t pending;			/* handshakes under way */
+	size_t pending;			/* connections that wait or are in their handshake */
+	struct waiting_room waiting;	/* of them those that wait */
+	struct waiting_line strangers;	/* in it: sources that cannot be told apart */
+	uv_timer_t turns;
 	struct rate all_sources, turned_away_log;
 	struct gateway_sites sites;
+	struct gateway_asking *asking; /* NULL: no reload is asking sessions */
 	uv_timer_t tick;
 	struct gateway_counts counts;
 	struct store_denied *denied; /* what is denied, with its words */
 	size_t denied_count;
-	struct store_seen *seen;
-	size_t seen_count, seen_cap;
+	struct seen_table seen;
 	uint64_t next_flow;
 	time_t started_at;
 	bool stopping;

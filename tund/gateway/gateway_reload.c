@@ -10,6 +10,10 @@
  *		   a second of a site is cut, too
  *		   the same as before nothing is touched
  *
+ * All in one turn of the loop, but for the certificates of sessions that no list mentions: a
+ * signature or two each, so that of ten thousand a few are asked about in each turn, and others wait
+ * for none of it.
+ *
  * What is pushed (routes, resolvers, times, MTU) waits for the session's next CONNECT: the protocol
  * has no word for it before. */
 #include "gateway/gateway_reload.h"
@@ -22,10 +26,14 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "gateway/admission.h"
+#include "gateway/crew.h"
 #include "gateway/cut.h"
 #include "gateway/revoke.h"
 #include "gateway/site.h"
+#include "pki/crl.h"
 #include "pki/verify.h"
+
+enum { TURN_US = 3000 };
 
 struct gateway_reload {
 	struct gateway_options options;
@@ -66,17 +74,6 @@ void gateway_reload_free(struct gateway_reload *reload)
 
 /* ---- swap ---- */
 
-static void tune_worker(struct gateway *gateway)
-{
-	const struct config_gateway *config = &gateway->config->gateway;
-	struct worker_order *order = xnew(struct worker_order);
-
-	order->kind = WORKER_TUNE;
-	order->hello_verify = config->hello_verify;
-	order->spec.idle_us = config->idle_timeout_s * CLOCK_SECOND_US;
-	worker_post(gateway->worker, order);
-}
-
 static void reserve_addresses(struct gateway *gateway)
 {
 	struct prefix_list reserved = {0};
@@ -93,16 +90,19 @@ void gateway_reload_swap(struct gateway *gateway, struct gateway_reload *reload)
 	reserve_addresses(gateway);
 	revoke_adopt(gateway, reload->options.trust);
 	handshake_pool_adopt(gateway->handshakes, take(reload->setups));
-	tune_worker(gateway);
+	crew_tune(gateway);
 	gateway_reload_free(reload);
 }
 
 /* ---- ask ---- */
 
-struct asking {
+struct gateway_asking {
 	struct gateway *gateway;
 	struct gateway_reload_result *result;
 	struct gateway_cut *pending; /* what workers have not acknowledged */
+	uint64_t *ids;		     /* sessions whose certificates are still to be asked about */
+	size_t id_count, at;
+	uv_timer_t turn;
 };
 
 static void add_entry(struct gateway_reload_session **list, size_t *count,
@@ -121,7 +121,7 @@ static void add_entry(struct gateway_reload_session **list, size_t *count,
 }
 
 /* With the chain it came with; a session that has only logged in shows its own at CONNECT. */
-static enum reason ask_trust(const struct gateway *gateway, struct session *session, char *text,
+static enum reason ask_trust(struct gateway *gateway, struct session *session, char *text,
 			     size_t size)
 {
 	const struct identity_cert *cert = session->cert;
@@ -144,12 +144,12 @@ static enum reason ask_trust(const struct gateway *gateway, struct session *sess
 	snprintf(text, size, "%s", verdict.text);
 	/* Another chain may stand behind it now, with another end. */
 	if (reason == REASON_NONE)
-		session->expires_at = verdict.cert->expires_at;
+		session_table_expire_at(&gateway->sessions, session, verdict.cert->expires_at);
 	verify_done(&verdict);
 	return reason;
 }
 
-static void refuse(struct asking *asking, struct session *session, enum reason reason,
+static void refuse(struct gateway_asking *asking, struct session *session, enum reason reason,
 		   const char *text)
 {
 	struct gateway *gateway = asking->gateway;
@@ -165,29 +165,13 @@ static void refuse(struct asking *asking, struct session *session, enum reason r
 	gateway_cut_session(gateway, session, reason, reason_advice(reason), asking->pending);
 }
 
-/* Takes spec. */
-static void order_rules(struct asking *asking, const struct session *session,
-			struct flow_spec *spec)
-{
-	struct worker_order *order = xnew(struct worker_order);
-
-	order->kind = WORKER_RULES;
-	order->session = session->id;
-	order->spec = *spec;
-	order->spec.tls = NULL;
-	*spec = (struct flow_spec){0};
-	order->tag = asking->pending;
-	cut_expect(asking->pending);
-	worker_post(asking->gateway->worker, order);
-}
-
 static bool same_rules(const struct flow_spec *a, const struct flow_spec *b)
 {
 	return access_equal(a->access, b->access) && prefix_list_equal(&a->own, &b->own);
 }
 
 /* Old and new rules are both compiled: what counts is what passes, not how it is written. */
-static void ask_rules(struct asking *asking, struct session *session)
+static void ask_rules(struct gateway_asking *asking, struct session *session)
 {
 	struct gateway_reload_result *result = asking->result;
 	struct flow_spec before = {0}, after = {0};
@@ -196,7 +180,8 @@ static void ask_rules(struct asking *asking, struct session *session)
 	admission_rules(session, &before);
 	admission_stand(asking->gateway, session);
 	if (session->block_count == 0) {
-		session->site = site; /* whose link ends */
+		/* Whose link ends. */
+		session_table_set_site(&asking->gateway->sessions, session, site);
 		refuse(asking, session, REASON_NO_ACCESS,
 		       "no access or site block matches the identity any more");
 		flow_spec_done(&before);
@@ -210,24 +195,45 @@ static void ask_rules(struct asking *asking, struct session *session)
 		gateway_tell_session(asking->gateway, EVENT_SESSION_CHANGED, session, REASON_NONE,
 				     "by a reload");
 		if (session->state == SESSION_OPEN)
-			order_rules(asking, session, &after);
+			crew_set_rules(asking->gateway, session, &after, asking->pending);
 	}
 	flow_spec_done(&before);
 	flow_spec_done(&after);
 }
 
-static void ask_session(struct asking *asking, struct session *session)
+/* False when it is refused. */
+static bool ask_certificate(struct gateway_asking *asking, struct session *session)
 {
 	char text[sizeof(((struct verdict *)0)->text)] = "";
-	enum reason reason;
+	enum reason reason = ask_trust(asking->gateway, session, text, sizeof(text));
 
+	if (reason != REASON_NONE)
+		refuse(asking, session, reason, text);
+	return reason == REASON_NONE;
+}
+
+static bool is_urgent(const struct gateway *gateway, const struct session *session)
+{
+	const struct identity_cert *cert = session->cert;
+
+	return trust_denies(gateway->trust, cert->issuer_hash, cert->serial, cert->spki_hash) ||
+	       (session->leaf && crl_mentions(gateway->trust, session->leaf));
+}
+
+/* At once: who is denied or on a list, and the rules. The rest of its certificate's checks costs
+ * signatures. */
+static void ask_session(struct gateway_asking *asking, struct session *session)
+{
 	/* Restored from the store: it shows what it has when it comes. */
 	if (!session->cert)
 		return;
-	reason = ask_trust(asking->gateway, session, text, sizeof(text));
-	if (reason != REASON_NONE)
-		refuse(asking, session, reason, text);
-	else if (session->state != SESSION_PENDING)
+	if (is_urgent(asking->gateway, session)) {
+		if (!ask_certificate(asking, session))
+			return;
+	} else if (session->leaf) {
+		asking->ids[asking->id_count++] = session->id;
+	}
+	if (session->state != SESSION_PENDING)
 		ask_rules(asking, session);
 }
 
@@ -243,20 +249,60 @@ static bool gives_way(const struct session *session, const struct session *other
 
 /* Blocks that match more than before may have made two sessions the links of one site, whose networks
  * can be routed to one. */
-static void settle_site(struct asking *asking, struct session *session)
+static void settle_site(struct gateway_asking *asking, struct session *session)
 {
-	struct session *sessions = asking->gateway->sessions.sessions;
-
 	if (!session->site)
 		return;
-	for (const struct session *other = sessions; other; other = other->hh.next) {
+	for (const struct session *other = asking->gateway->sessions.links; other;
+	     other = other->next_link) {
 		if (!gives_way(session, other))
 			continue;
-		session->site = NULL; /* whose link does not end */
+		/* Whose link does not end. */
+		session_table_set_site(&asking->gateway->sessions, session, NULL);
 		refuse(asking, session, REASON_DUPLICATE_IDENTITY,
 		       "another session is the link of its site");
 		return;
 	}
+}
+
+/* ---- ask: certificates, a few a turn ---- */
+
+static void on_turn_closed(uv_handle_t *turn)
+{
+	struct gateway_asking *asking = turn->data;
+
+	free(asking->ids);
+	free(asking);
+}
+
+static void finish_asking(struct gateway_asking *asking)
+{
+	asking->gateway->asking = NULL;
+	site_publish(asking->gateway);
+	cut_done(asking->pending);
+	uv_close((uv_handle_t *)&asking->turn, on_turn_closed);
+}
+
+static void on_turn(uv_timer_t *turn)
+{
+	struct gateway_asking *asking = turn->data;
+	int64_t until_us = clock_now_us() + TURN_US;
+
+	while (asking->at < asking->id_count && clock_now_us() < until_us) {
+		uint64_t id = asking->ids[asking->at++];
+		struct session *session = session_table_find(&asking->gateway->sessions, id);
+
+		if (session && session->cert)
+			ask_certificate(asking, session);
+	}
+	if (asking->at == asking->id_count)
+		finish_asking(asking);
+}
+
+void gateway_reload_stop(struct gateway *gateway)
+{
+	if (gateway->asking)
+		finish_asking(gateway->asking);
 }
 
 static void on_settled(void *user)
@@ -269,18 +315,26 @@ static void on_settled(void *user)
 void gateway_reload_ask(struct gateway *gateway,
 			void (*done)(struct gateway_reload_result *result, void *user), void *user)
 {
-	struct asking asking = {.gateway = gateway, .result = xnew(struct gateway_reload_result)};
+	struct gateway_asking *asking = xnew(struct gateway_asking);
 	struct session *session, *next;
 
-	asking.result->done = done;
-	asking.result->user = user;
-	asking.pending = cut_new(on_settled, asking.result);
+	asking->gateway = gateway;
+	asking->result = xnew(struct gateway_reload_result);
+	asking->result->done = done;
+	asking->result->user = user;
+	asking->pending = cut_new(on_settled, asking->result);
+	asking->ids = xnew_array(uint64_t, HASH_COUNT(gateway->sessions.sessions) + 1);
 	HASH_ITER(hh, gateway->sessions.sessions, session, next)
-	ask_session(&asking, session);
-	HASH_ITER(hh, gateway->sessions.sessions, session, next)
-	settle_site(&asking, session);
+	ask_session(asking, session);
+	for (session = gateway->sessions.links; session; session = next) {
+		next = session->next_link;
+		settle_site(asking, session);
+	}
 	site_publish(gateway);
-	cut_done(asking.pending);
+	gateway->asking = asking;
+	uv_timer_init(gateway->options.loop, &asking->turn);
+	asking->turn.data = asking;
+	uv_timer_start(&asking->turn, on_turn, 0, 1);
 }
 
 void gateway_reload_result_free(struct gateway_reload_result *result)

@@ -1,5 +1,6 @@
 #pragma once
-/* The gateway's part of a reload: see gateway_reload.c. Main thread, in this order, in one turn. */
+/* The gateway's part of a reload: see gateway_reload.c. Main thread, in this order, in one turn;
+ * one at a time. */
 
 #include "gateway/gateway.h"
 #include "pki/material.h"
@@ -29,8 +30,10 @@ void gateway_reload_free(struct gateway_reload *reload); /* NULL is fine */
 /* Takes reload: in force for whoever comes from now on. The sessions' blocks are still those of the
  * configuration before. */
 void gateway_reload_swap(struct gateway *gateway, struct gateway_reload *reload);
-/* Every session. done is called once no worker goes by the old rules any more, perhaps before this
- * returns; it frees with gateway_reload_result_free. */
+/* Every session: when this returns, none stands on the configuration before. done is called later,
+ * once all certificates have been asked about and no worker goes by the old rules any more; it frees with gateway_reload_result_free. */
 void gateway_reload_ask(struct gateway *gateway,
 			void (*done)(struct gateway_reload_result *result, void *user), void *user);
+/* Nobody is asked any more; done is still called. */
+void gateway_reload_stop(struct gateway *gateway);
 void gateway_reload_result_free(struct gateway_reload_result *result);

@@ -15,8 +15,10 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <openssl/err.h>
 
@@ -32,6 +34,7 @@ enum {
 	REQUEST_BYTES = HTTP_HEAD_MAX + HTTP_BODY_MAX,
 	DRAIN_BYTES = 256 * 1024,
 	DRAIN_US = 2 * 1000000,
+	NICE = 10, /* a tenth of what a worker gets when both want all of a core */
 };
 
 enum handshake_state { HANDSHAKE_TLS, HANDSHAKE_REQUEST, HANDSHAKE_ASKING, HANDSHAKE_REFUSED };
@@ -70,6 +73,7 @@ struct handshake_pool {
 	struct handshake_pool_options options;
 	struct handshake_thread threads[HANDSHAKE_THREADS_MAX];
 	size_t next;
+	atomic_bool hurry;
 };
 
 struct handshake {
@@ -80,7 +84,7 @@ struct handshake {
 	uv_poll_t *poll;
 	struct endpoint peer, local;
 	char id[TLS_ID_TEXT];
-	int64_t deadline_us;
+	int64_t deadline_us, hurry_us; /* of the latter only in a hurry */
 	struct buf request;
 	unsigned requests;
 	size_t drained;
@@ -318,6 +322,7 @@ static void ask_connect(struct handshake *handshake, const struct http_head *hea
 		event->has_psk = tls_export_psk(handshake->tls, event->psk) == 0;
 	handshake_enter(handshake, HANDSHAKE_ASKING);
 	unwatch(handshake);
+	tls_rest(handshake->tls);
 	event->tls = take(handshake->tls);
 	tell(handshake, event);
 }
@@ -547,6 +552,7 @@ static void take_connection(struct handshake_thread *thread, struct order *order
 	handshake->thread = thread;
 	handshake->peer = order->peer;
 	handshake->local = order->local;
+	handshake->hurry_us = clock_now_us() + HANDSHAKE_HURRY_US;
 	handshake->deadline_us = clock_now_us() + thread->setup.timeout_us;
 	handshake->next = thread->first;
 	handshake->link = &thread->first;
@@ -611,10 +617,9 @@ static void adopt_setup(struct handshake_thread *thread, const struct handshake_
 	thread->setup = *setup;
 }
 
-static void close_handle(uv_handle_t *handle, void *unused)
+static void close_handle(uv_handle_t *handle, void *orders)
 {
-	(void)unused;
-	if (!uv_is_closing(handle) && handle->type != UV_ASYNC)
+	if (!uv_is_closing(handle) && handle != mailbox_handle(orders))
 		uv_close(handle, NULL);
 }
 
@@ -622,7 +627,7 @@ static void stop_thread(struct handshake_thread *thread)
 {
 	while (thread->first)
 		close_handshake(thread->first);
-	uv_walk(&thread->loop, close_handle, NULL);
+	uv_walk(&thread->loop, close_handle, thread->orders);
 	uv_stop(&thread->loop);
 }
 
@@ -648,6 +653,16 @@ static void on_order(struct mailbox_message *message, void *owner)
 	free(order);
 }
 
+static bool is_late(const struct handshake *handshake, int64_t now_us)
+{
+	if (handshake->state == HANDSHAKE_ASKING)
+		return false;
+	if (now_us > handshake->deadline_us)
+		return true;
+	return handshake->state != HANDSHAKE_REFUSED && now_us > handshake->hurry_us &&
+	       atomic_load(&handshake->thread->pool->hurry);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct handshake_thread *thread = timer->data;
@@ -657,9 +672,9 @@ static void on_tick(uv_timer_t *timer)
 	while (handshake) {
 		struct handshake *next = handshake->next;
 
-		if (handshake->state == HANDSHAKE_REFUSED && now_us > handshake->deadline_us)
+		if (is_late(handshake, now_us) && handshake->state == HANDSHAKE_REFUSED)
 			close_handshake(handshake);
-		else if (handshake->state != HANDSHAKE_ASKING && now_us > handshake->deadline_us)
+		else if (is_late(handshake, now_us))
 			refuse(handshake, REASON_HANDSHAKE_TIMEOUT,
 			       "it did not finish connecting in time");
 		handshake = next;
@@ -668,10 +683,14 @@ static void on_tick(uv_timer_t *timer)
 
 /* ---- the pool ---- */
 
+/* Packets of those who are connected go first: a storm gets what they leave. On Linux a thread has a
+ * priority of its own. */
 static void *run(void *argument)
 {
 	struct handshake_thread *thread = argument;
 
+	if (setpriority(PRIO_PROCESS, 0, NICE) < 0)
+		log_debug("handshakes keep the priority of packets: %s", strerror(errno));
 	uv_run(&thread->loop, UV_RUN_DEFAULT);
 	return NULL;
 }
@@ -781,6 +800,11 @@ void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct end
 	order->local = *local;
 	order->trust = trust_ref(trust);
 	mailbox_post(pool->threads[pool->next++ % pool->options.threads].orders, &order->message);
+}
+
+void handshake_pool_hurry(struct handshake_pool *pool, bool hurry)
+{
+	atomic_store(&pool->hurry, hurry);
 }
 
 void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,

@@ -8,7 +8,12 @@
 #include "channel/tls.h"
 #include "wire/tunnel_params.h"
 
-enum { HANDSHAKE_THREADS_MAX = 16, HANDSHAKE_TEXT = 512, HANDSHAKE_COOKIE_TEXT = 65 };
+enum {
+	HANDSHAKE_THREADS_MAX = 16,
+	HANDSHAKE_TEXT = 512,
+	HANDSHAKE_COOKIE_TEXT = 65,
+	HANDSHAKE_HURRY_US = 2 * 1000000,
+};
 
 struct handshake;
 struct handshake_pool;
@@ -81,6 +86,9 @@ void handshake_pool_adopt(struct handshake_pool *pool, struct handshake_setups *
 /* Takes fd: an accepted, non-blocking connection. trust is referenced. */
 void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
 			   const struct endpoint *local, struct trust *trust);
+/* While it is so, whoever does not get on with it is given up after HANDSHAKE_HURRY_US: in a crowd a
+ * place is not for those that stall. Any thread. */
+void handshake_pool_hurry(struct handshake_pool *pool, bool hurry);
 void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,
 		      const struct handshake_answer *answer);
 /* Closes what is under way; every ENDED comes before this returns. */

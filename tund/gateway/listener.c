@@ -1,3 +1,8 @@
+/* ACCEPT ──a source's own limits, room for it?──▶ WAITING ──its turn, a place, the rate──▶ HANDSHAKE
+ *
+ * Every connection is accepted at once, whoever it is from: what waits in the kernel would be served
+ * first come, first served, and a source that floods would be before all others. What all sources
+ * together may have at a time is shared out here instead (waiting). */
 #include "gateway/listener.h"
 
 #include <errno.h>
@@ -13,9 +18,10 @@
 #include "base/xalloc.h"
 
 enum {
-	ACCEPTS_PER_RUN = 32,
+	ACCEPTS_PER_RUN = 256,
 	SOURCES_MAX = 100000,
 	QUIET_US = 60 * 1000000,
+	TURNS_MS = 10,
 };
 
 struct gateway_listener {
@@ -30,7 +36,8 @@ struct gateway_listener {
 struct gateway_source {
 	struct addr key;
 	struct rate rate;
-	size_t pending;
+	size_t pending; /* waiting, and in their handshake */
+	struct waiting_line line;
 	int64_t seen_us;
 	UT_hash_handle hh;
 };
@@ -66,20 +73,15 @@ static struct gateway_source *add_source(struct gateway *gateway, const struct e
 }
 
 /* NULL when there are too many sources to tell apart: the limits of all together still hold. */
-static bool is_allowed(struct gateway *gateway, struct gateway_source *source, struct rate *all)
+static bool is_allowed(const struct gateway *gateway, struct gateway_source *source)
 {
 	const struct config_limits *limits = &gateway->config->limits;
-	int64_t now_us = clock_now_us();
 
-	if (gateway->pending >= limits->pending)
-		return false;
-	if (source) {
-		source->seen_us = now_us;
-		if (source->pending >= limits->pending_per_source ||
-		    !rate_allow(&source->rate, limits->handshakes_per_source, now_us))
-			return false;
-	}
-	return rate_allow(all, limits->handshakes, now_us);
+	if (!source)
+		return true;
+	source->seen_us = clock_now_us();
+	return source->pending < limits->pending_per_source &&
+	       rate_allow(&source->rate, limits->handshakes_per_source, source->seen_us);
 }
 
 static void turn_away(struct gateway *gateway, int fd, const struct endpoint *peer)
@@ -103,23 +105,107 @@ static void turn_away(struct gateway *gateway, int fd, const struct endpoint *pe
 					    });
 }
 
-static void take_connection(struct gateway *gateway, int fd, const struct endpoint *peer)
+/* ---- turns ---- */
+
+/* So many are in their handshake at a time; the rest of what may be pending waits. */
+static size_t places(const struct gateway *gateway)
 {
-	struct gateway_source *source = add_source(gateway, peer);
+	size_t pending = gateway->config->limits.pending;
+
+	return pending - pending / 4;
+}
+
+static void forget(struct gateway *gateway, const struct endpoint *peer)
+{
+	struct gateway_source *source = find_source(gateway, peer);
+
+	if (gateway->pending)
+		gateway->pending--;
+	if (source && source->pending)
+		source->pending--;
+}
+
+static void start_handshake(struct gateway *gateway, struct waiting_place *place)
+{
 	struct endpoint local = {0};
 	socklen_t len = sizeof(local);
 	int on = 1;
 
-	if (!is_allowed(gateway, source, &gateway->all_sources)) {
+	setsockopt(place->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	getsockname(place->fd, &local.any, &len);
+	handshake_pool_accept(gateway->handshakes, place->fd, &place->peer, &local, gateway->trust);
+	free(place);
+}
+
+static void drop_place(struct gateway *gateway, struct waiting_place *place)
+{
+	forget(gateway, &place->peer);
+	turn_away(gateway, place->fd, &place->peer);
+	free(place);
+}
+
+static void on_turns(uv_timer_t *timer);
+
+static void give_turns(struct gateway *gateway)
+{
+	const struct config_limits *limits = &gateway->config->limits;
+	struct waiting_room *room = &gateway->waiting;
+
+	while (room->count && gateway->pending - room->count < places(gateway) &&
+	       rate_allow(&gateway->all_sources, limits->handshakes, clock_now_us()))
+		start_handshake(gateway, waiting_take(room));
+	handshake_pool_hurry(gateway->handshakes,
+			     gateway->pending - room->count > places(gateway) / 2);
+	if (room->count && !uv_is_active((uv_handle_t *)&gateway->turns))
+		uv_timer_start(&gateway->turns, on_turns, TURNS_MS, 0);
+}
+
+/* Who has waited for a third of the time that all of it may take comes again, later, of its own
+ * accord: it would not be through in time. */
+static void on_turns(uv_timer_t *timer)
+{
+	struct gateway *gateway = timer->data;
+	int64_t patience_us = gateway->config->limits.handshake_timeout_s * CLOCK_SECOND_US / 3;
+	struct waiting_place *late;
+
+	while ((late = waiting_take_late(&gateway->waiting, clock_now_us() - patience_us)))
+		drop_place(gateway, late);
+	give_turns(gateway);
+}
+
+/* True: there is one place more, though perhaps at the cost of another that waits. */
+static bool make_room(struct gateway *gateway, const struct waiting_line *line)
+{
+	struct waiting_place *excess;
+
+	if (gateway->pending < gateway->config->limits.pending)
+		return true;
+	excess = waiting_take_excess(&gateway->waiting, line->count + 1);
+	if (!excess)
+		return false;
+	drop_place(gateway, excess);
+	return true;
+}
+
+static void take_connection(struct gateway *gateway, int fd, const struct endpoint *peer)
+{
+	struct gateway_source *source = add_source(gateway, peer);
+	struct waiting_line *line = source ? &source->line : &gateway->strangers;
+	struct waiting_place *place;
+
+	if (!is_allowed(gateway, source) || !make_room(gateway, line)) {
 		turn_away(gateway, fd, peer);
 		return;
 	}
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	getsockname(fd, &local.any, &len);
+	place = xnew(struct waiting_place);
+	place->fd = fd;
+	place->peer = *peer;
+	place->since_us = clock_now_us();
 	gateway->pending++;
 	if (source)
 		source->pending++;
-	handshake_pool_accept(gateway->handshakes, fd, peer, &local, gateway->trust);
+	waiting_add(&gateway->waiting, line, place);
+	give_turns(gateway);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)
@@ -150,6 +236,8 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 
 void listener_start(struct gateway *gateway)
 {
+	uv_timer_init(gateway->options.loop, &gateway->turns);
+	gateway->turns.data = gateway;
 	for (size_t i = 0; i < gateway->options.listener_count; i++) {
 		struct gateway_listener *listener = xnew(struct gateway_listener);
 
@@ -171,7 +259,14 @@ static void on_closed(uv_handle_t *handle)
 void listener_stop(struct gateway *gateway)
 {
 	struct gateway_source *source, *next;
+	struct waiting_place *place;
 
+	while ((place = waiting_take(&gateway->waiting))) {
+		close(place->fd);
+		free(place);
+	}
+	waiting_done(&gateway->waiting);
+	uv_close((uv_handle_t *)&gateway->turns, NULL);
 	while (gateway->listeners) {
 		struct gateway_listener *listener = gateway->listeners;
 
@@ -187,12 +282,9 @@ void listener_stop(struct gateway *gateway)
 
 void listener_forget(struct gateway *gateway, const struct endpoint *peer)
 {
-	struct gateway_source *source = find_source(gateway, peer);
-
-	if (gateway->pending)
-		gateway->pending--;
-	if (source && source->pending)
-		source->pending--;
+	forget(gateway, peer);
+	if (!gateway->stopping)
+		give_turns(gateway);
 }
 
 void listener_tick(struct gateway *gateway)

@@ -27,8 +27,6 @@
 #include "gateway/cut.h"
 #include "pki/verify.h"
 
-enum { SEEN_MAX = 100000 }; /* as many as the store keeps */
-
 /* ---- the certificates that were seen ---- */
 
 static struct store_seen describe_cert(const struct identity_cert *cert)
@@ -54,29 +52,11 @@ static bool same_denial(const struct trust_denial *a, const struct trust_denial 
 	       strcmp(a->serial, b->serial) == 0;
 }
 
-static struct store_seen *find_seen(struct gateway *gateway, const struct trust_denial *key)
-{
-	for (size_t i = 0; i < gateway->seen_count; i++) {
-		if (same_denial(&gateway->seen[i].key, key))
-			return &gateway->seen[i];
-	}
-	return NULL;
-}
-
 void revoke_remember_seen(struct gateway *gateway, const struct identity_cert *cert)
 {
 	struct store_seen seen = describe_cert(cert);
-	struct store_seen *known = find_seen(gateway, &seen.key);
 
-	if (known) {
-		known->last_at_s = seen.last_at_s;
-	} else if (gateway->seen_count < SEEN_MAX) {
-		if (gateway->seen_count == gateway->seen_cap) {
-			gateway->seen_cap = gateway->seen_cap ? 2 * gateway->seen_cap : 64;
-			gateway->seen = xalloc_grow(gateway->seen, gateway->seen_cap, sizeof(seen));
-		}
-		gateway->seen[gateway->seen_count++] = seen;
-	}
+	seen_remember(&gateway->seen, &seen);
 	store_put_seen(gateway->store, &seen);
 }
 
@@ -103,23 +83,30 @@ static void add_denial(struct denials *denials, const struct store_seen *seen, c
 	denials->items[denials->count++] = denied;
 }
 
-static bool is_named(const struct identity *identity, const char *name)
+static bool is_named(const struct seen *seen, const char *name)
 {
-	const char *kind = identity_kind_name(identity->kind);
+	const char *kind = identity_kind_name(seen->kind);
 	size_t kind_len = strlen(kind);
 
-	if (strcmp(identity->name, name) == 0)
+	if (strcmp(seen->name, name) == 0)
 		return true;
 	return strncmp(name, kind, kind_len) == 0 && name[kind_len] == ':' &&
-	       strcmp(identity->name, name + kind_len + 1) == 0;
+	       strcmp(seen->name, name + kind_len + 1) == 0;
+}
+
+static void add_seen(struct denials *denials, const struct seen *seen, const char *reason)
+{
+	struct store_seen expanded = seen_expand(seen);
+
+	add_denial(denials, &expanded, reason);
 }
 
 static void find_named(const struct gateway *gateway, const char *name, const char *reason,
 		       struct denials *ret)
 {
-	for (size_t i = 0; i < gateway->seen_count; i++) {
-		if (is_named(&gateway->seen[i].identity, name))
-			add_denial(ret, &gateway->seen[i], reason);
+	for (const struct seen *seen = gateway->seen.first; seen; seen = seen->hh.next) {
+		if (is_named(seen, name))
+			add_seen(ret, seen, reason);
 	}
 }
 
@@ -186,12 +173,10 @@ static int find_serial(const struct gateway *gateway, const struct revoke_select
 		snprintf(error, size, "not a serial number; write it in hexadecimal");
 		return -EINVAL;
 	}
-	for (size_t i = 0; i < gateway->seen_count; i++) {
-		const struct store_seen *seen = &gateway->seen[i];
-
+	for (const struct seen *seen = gateway->seen.first; seen; seen = seen->hh.next) {
 		if (strcmp(seen->key.serial, serial) == 0 &&
 		    names_issuer(seen->issuer, selector->issuer))
-			add_denial(ret, seen, reason);
+			add_seen(ret, seen, reason);
 	}
 	if (ret->count == 0)
 		find_unseen_serial(gateway, serial, selector, reason, ret);
@@ -329,7 +314,38 @@ static void on_cut(void *user)
 	store_deny(result->gateway->store, result->denied, result->denied_count, on_stored, result);
 }
 
-static bool is_denied(const struct gateway *gateway, const struct session *session)
+static bool denies_authority(const struct trust *trust, X509 *authority)
+{
+	char serial[IDENTITY_SERIAL_MAX + 1];
+	uint8_t issuer_hash[32], key[32];
+
+	hash_name(X509_get_issuer_name(authority), issuer_hash);
+	identity_spki_hash(authority, key);
+	return identity_serial_text(X509_get0_serialNumber(authority), serial) &&
+	       trust_denies(trust, issuer_hash, serial, key);
+}
+
+/* Of those that complete chains here. */
+static bool denies_loaded(const struct trust *trust)
+{
+	for (size_t i = 0; i < trust->ca_count; i++) {
+		if (denies_authority(trust, trust->cas[i].cert))
+			return true;
+	}
+	return false;
+}
+
+/* Whether it is worth the signatures of asking. */
+static bool denies_above(const struct trust *trust, const struct session *session)
+{
+	for (int i = 0; i < sk_X509_num(session->untrusted); i++) {
+		if (denies_authority(trust, sk_X509_value(session->untrusted, i)))
+			return true;
+	}
+	return false;
+}
+
+static bool is_denied(const struct gateway *gateway, const struct session *session, bool loaded)
 {
 	const struct identity_cert *cert = session->cert;
 	struct verdict verdict;
@@ -339,9 +355,9 @@ static bool is_denied(const struct gateway *gateway, const struct session *sessi
 		return false;
 	if (trust_denies(gateway->trust, cert->issuer_hash, cert->serial, cert->spki_hash))
 		return true;
-	if (sk_X509_num(session->untrusted) <= 0)
-		return false;
 	/* An authority between it and the root may be what is denied. */
+	if (!session->leaf || (!loaded && !denies_above(gateway->trust, session)))
+		return false;
 	verdict = verify_ask(&(struct verify_question){
 		.trust = gateway->trust,
 		.leaf = session->leaf,
@@ -358,13 +374,14 @@ static bool is_denied(const struct gateway *gateway, const struct session *sessi
 static void cut_denied(struct gateway *gateway, struct revoke_result *result)
 {
 	struct gateway_cut *cut = cut_new(on_cut, result);
+	bool loaded = denies_loaded(gateway->trust);
 	struct session *session, *next;
 
 	HASH_ITER(hh, gateway->sessions.sessions, session, next)
 	{
 		struct revoke_cut *entry;
 
-		if (!is_denied(gateway, session))
+		if (!is_denied(gateway, session, loaded))
 			continue;
 		if (session->state == SESSION_PENDING) {
 			session_table_remove(&gateway->sessions, session);
@@ -510,12 +527,10 @@ int revoke_undeny(struct gateway *gateway, const struct revoke_selector *selecto
 void revoke_expired(struct gateway *gateway)
 {
 	time_t now = clock_wall();
-	struct session *session, *next;
+	struct session *session;
 
-	HASH_ITER(hh, gateway->sessions.sessions, session, next)
-	{
-		if (session->cert && session->state != SESSION_PENDING &&
-		    session->expires_at <= now)
+	while ((session = session_table_take_expired(&gateway->sessions, now))) {
+		if (session->state != SESSION_PENDING)
 			gateway_cut_session(gateway, session, REASON_EXPIRED,
 					    "the certificate has expired", NULL);
 	}

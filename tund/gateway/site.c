@@ -185,9 +185,9 @@ static struct prefix_list find_routes(const struct gateway *gateway)
 	struct wanted wanted = {.config = config, .up = xnew_array(bool, config->access_count + 1)};
 	struct prefix_list routes = {0};
 
-	for (const struct session *session = gateway->sessions.sessions; session;
-	     session = session->hh.next) {
-		if (session->site && session->state == SESSION_OPEN)
+	for (const struct session *session = gateway->sessions.links; session;
+	     session = session->next_link) {
+		if (session->state == SESSION_OPEN)
 			add_link(&wanted, session->site, &session->peer);
 	}
 	add_waiting(gateway, &wanted);

@@ -265,3 +265,19 @@ enum reason crl_check(const struct trust *trust, X509 *cert, X509 *issuer, time_
 		return REASON_CERT_REVOKED;
 	return reason;
 }
+
+bool crl_mentions(const struct trust *trust, X509 *cert)
+{
+	const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
+	const X509_NAME *issuer = X509_get_issuer_name(cert);
+
+	for (size_t i = 0; i < trust->crl_count; i++) {
+		X509_CRL *list = trust->crls[i].crl;
+		X509_REVOKED *entry = NULL;
+
+		if (X509_NAME_cmp(X509_CRL_get_issuer(list), issuer) == 0 &&
+		    X509_CRL_get0_by_serial(list, &entry, (ASN1_INTEGER *)serial) == 1)
+			return true;
+	}
+	return false;
+}

@@ -26,6 +26,9 @@
 const char *crl_problem(X509_CRL *crl);
 /* issuer's key signed it, and issuer may sign lists. Its name is not compared. */
 bool crl_signed_by(X509_CRL *crl, X509 *issuer);
+/* Whether a loaded list in its issuer's name has it, be that list the one that counts or not: for
+ * whom to ask about first. */
+bool crl_mentions(const struct trust *trust, X509 *cert);
 /* The list that counts for an authority, NULL where there is none, and what the policy makes of
  * that for what the authority has issued: REASON_CRL_* with a text, or REASON_NONE. */
 enum reason crl_judge(const struct trust *trust, X509 *issuer, time_t at,

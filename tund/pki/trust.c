@@ -71,21 +71,33 @@ static void free_bio(BIO **bio)
 	BIO_free(*bio);
 }
 
+/* The certificate itself says that this one's key has signed it. */
+static bool names_key_of(X509 *cert, X509 *issuer)
+{
+	const ASN1_OCTET_STRING *wanted = X509_get0_authority_key_id(cert);
+	const ASN1_OCTET_STRING *key = X509_get0_subject_key_id(issuer);
+
+	return wanted && key && ASN1_OCTET_STRING_cmp(wanted, key) == 0;
+}
+
 /* Of several keys under one name the one that made the signature is the issuer; OpenSSL alone goes
  * by name and key identifier, which not every certificate carries. Of several certificates with
- * that key one that is valid at the time in question is preferred. */
+ * that key one that is valid at the time in question is preferred. The only one of a name that is
+ * also the one named by its key is taken at its word: OpenSSL verifies the chain once it is built,
+ * and a signature costs a tenth of a handshake. */
 static int find_issuer(X509 **ret, X509_STORE_CTX *question, X509 *cert)
 {
 	STACK_OF(X509) *candidates =
 		X509_STORE_CTX_get1_certs(question, X509_get_issuer_name(cert));
 	const X509_VERIFY_PARAM *when = X509_STORE_CTX_get0_param(question);
+	bool is_only = sk_X509_num(candidates) == 1;
 	X509 *best = NULL;
 
 	for (int i = 0; i < sk_X509_num(candidates); i++) {
 		X509 *candidate = sk_X509_value(candidates, i);
 
 		/* An anchor's signature on itself was verified when it was loaded. */
-		if (X509_cmp(candidate, cert) != 0 &&
+		if (X509_cmp(candidate, cert) != 0 && !(is_only && names_key_of(cert, candidate)) &&
 		    X509_verify(cert, X509_get0_pubkey(candidate)) != 1)
 			continue;
 		if (!best || X509_cmp_timeframe(when, X509_get0_notBefore(best),

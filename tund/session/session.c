@@ -52,7 +52,6 @@ void session_set_cert(struct session *session, struct identity_cert *cert, X509 
 	session->cert = identity_cert_ref(cert);
 	session->leaf = leaf;
 	session->untrusted = untrusted ? X509_chain_up_ref(untrusted) : NULL;
-	session->expires_at = cert->expires_at;
 	identity_cert_unref(old_cert);
 	X509_free(old_leaf);
 	sk_X509_pop_free(old_untrusted, X509_free);

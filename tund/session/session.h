@@ -16,6 +16,7 @@
 
 #include "base/addr.h"
 #include "base/reason.h"
+#include "base/timers.h"
 #include "config/config.h"
 #include "pki/identity.h"
 #include "session/lease.h"
@@ -39,10 +40,12 @@ struct session {
 	struct lease *lease;
 	uint8_t cookie_hash[SESSION_COOKIE]; /* SHA-256 */
 	bool has_cookie;
-	uint64_t flow; /* the current one, 0: none */
+	uint64_t flow;			    /* the current one, 0: none */
+	unsigned worker, bound_for, wanted; /* who has that, who is to get it: see gateway/crew.c */
 	const struct config_access **blocks;
 	size_t block_count;
-	const struct config_access *site; /* of the blocks: it is a link of that site; or NULL */
+	/* Of the blocks: it is a link of that site; or NULL. Set by session_table_set_site. */
+	const struct config_access *site;
 	struct endpoint peer;
 	char agent[SESSION_TEXT + 32], tls_version[16], cipher[48], group[32], data_cipher[64];
 	char handshake_id[SESSION_ID_TEXT];
@@ -50,8 +53,11 @@ struct session {
 	unsigned mtu;
 	uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets; /* of flows that have ended */
 	time_t connected_at, expires_at;
-	int64_t until_us; /* PENDING, AWAY: when it is given up */
-	UT_hash_handle hh, hh_cookie;
+	int64_t until_us; /* PENDING, AWAY: when it is given up; see session_table_give_up_at */
+	struct timers_entry late, expiry;
+	struct session *next_of_name;
+	struct session *prev_link, *next_link; /* of the links of sites */
+	UT_hash_handle hh, hh_cookie, hh_name;
 };
 
 const char *session_state_name(enum session_state state);
@@ -61,6 +67,7 @@ void session_enter(struct session *session, enum session_state state, const char
 const char *session_name(const struct session *session);
 /* What leases and stickiness hang on: "cn:alice@<root>". */
 void session_lease_key(const struct identity *identity, char key[static LEASE_KEY_MAX]);
-/* The certificate that it now stands on; both are referenced. */
+/* The certificate that it now stands on; both are referenced. When it ends, session_table_expire_at
+ * is told. */
 void session_set_cert(struct session *session, struct identity_cert *cert, X509 *leaf,
 		      STACK_OF(X509) * untrusted);

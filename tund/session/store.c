@@ -1,5 +1,6 @@
-/* Requests queue up; the thread takes all there are. Those that nobody waits for go into one
- * transaction, since a commit costs a write to the disk; one with an answer has its own. */
+/* Requests queue up; the thread takes all there are. Those that nobody waits for gather for a moment
+ * and go into one transaction, since a commit costs a write to the disk; one with an answer has its
+ * own, at once. */
 #include "session/store.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -16,7 +18,9 @@
 #include "session/store_db.h"
 
 enum {
-	BATCH_MAX = 256, /* requests of one transaction: a denial waits for no more */
+	BATCH_MAX = 1024, /* requests of one transaction: a denial waits for no more */
+	GATHER_MS = 50,	  /* a session of so little age may be forgotten by a crash */
+	NICE = 5,	  /* behind packets, before handshakes */
 	PRUNE_EVERY = 1024,
 	QUEUE_MAX = 65536, /* what may be lost is dropped beyond, when the disk hangs */
 };
@@ -63,7 +67,7 @@ struct store {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct mailbox_message *first, **last;
-	unsigned queued;
+	unsigned queued, awaited; /* of those queued, with an answer */
 	bool is_behind, stopping, is_started;
 	int start_error;
 	char start_text[512];
@@ -82,7 +86,7 @@ static struct request *take_queue(struct store *store)
 
 	store->first = NULL;
 	store->last = &store->first;
-	store->queued = 0;
+	store->queued = store->awaited = 0;
 	return first;
 }
 
@@ -209,6 +213,22 @@ static struct request *serve_some(struct store *store, struct request *first)
 	return end;
 }
 
+/* Waits for more of those that nobody waits for; the caller holds the lock. */
+static void gather(struct store *store)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += GATHER_MS * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	while (r == 0 && !store->stopping && !store->awaited && store->queued < BATCH_MAX)
+		r = pthread_cond_clockwait(&store->changed, &store->lock, CLOCK_MONOTONIC, &until);
+}
+
 /* NULL when the store is to stop and nothing is left. */
 static struct request *wait_requests(struct store *store)
 {
@@ -217,6 +237,7 @@ static struct request *wait_requests(struct store *store)
 	pthread_mutex_lock(&store->lock);
 	while (!store->first && !store->stopping)
 		pthread_cond_wait(&store->changed, &store->lock);
+	gather(store);
 	first = take_queue(store);
 	pthread_mutex_unlock(&store->lock);
 	return first;
@@ -277,6 +298,7 @@ static void *run_store(void *arg)
 	int r;
 
 	pthread_setname_np(pthread_self(), "store");
+	setpriority(PRIO_PROCESS, 0, NICE);
 	r = open_database(store);
 	tell_started(store, r);
 	while (r == 0 && (first = wait_requests(store))) {
@@ -413,7 +435,10 @@ static bool enqueue(struct store *store, struct request *request)
 		*store->last = &request->message;
 		store->last = &request->message.next;
 		store->queued++;
-		pthread_cond_signal(&store->changed);
+		store->awaited += request->done != NULL;
+		/* It is woken for the first, and then only when it need not wait for more. */
+		if (store->queued == 1 || store->awaited || store->queued == BATCH_MAX)
+			pthread_cond_signal(&store->changed);
 	}
 	pthread_mutex_unlock(&store->lock);
 	return fits;

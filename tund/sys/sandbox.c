@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -150,6 +151,7 @@ static const struct rule threads[] = {
 	{.name = "prctl", IS(0, PR_SET_NAME)},
 	{.name = "sched_getaffinity"},
 	{.name = "sched_setaffinity"},
+	{.name = "setpriority", IS(0, PRIO_PROCESS)}, /* one that is to yield to others says so */
 	{.name = NULL},
 };
 

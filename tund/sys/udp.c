@@ -3,12 +3,17 @@
 #include <errno.h>
 #include <string.h>
 
+#include <linux/sock_diag.h>
 #include <netinet/udp.h>
 
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 
-enum { BUFFER_STRIDE = UDP_DATAGRAM_MAX + 1 };
+enum {
+	BUFFER_STRIDE = UDP_DATAGRAM_MAX + 1,
+	BATCH_BYTES = 256 * 1024, /* of a batch, by the size of the runs in the last one */
+	BATCH_LEAST = BATCH_BYTES / BUFFER_STRIDE,
+};
 
 struct control {
 	_Alignas(struct cmsghdr)
@@ -20,7 +25,8 @@ struct udp_receiver {
 	struct iovec parts[UDP_BATCH];
 	struct endpoint peers[UDP_BATCH];
 	struct control controls[UDP_BATCH];
-	uint8_t *buffers; /* UDP_BATCH times BUFFER_STRIDE bytes */
+	uint8_t *buffers; /* UDP_BATCH times BUFFER_STRIDE bytes, touched as far as they are used */
+	unsigned ask;	  /* runs in the next call */
 };
 
 static int set_option(int fd, int level, int option, int value)
@@ -258,6 +264,7 @@ struct udp_receiver *udp_receiver_new(void)
 	struct udp_receiver *receiver = xnew(struct udp_receiver);
 
 	receiver->buffers = xalloc_zero(UDP_BATCH, BUFFER_STRIDE);
+	receiver->ask = UDP_BATCH;
 	for (size_t i = 0; i < UDP_BATCH; i++) {
 		receiver->parts[i] = (struct iovec){
 			.iov_base = receiver->buffers + i * BUFFER_STRIDE,
@@ -347,12 +354,12 @@ static int receive_batch(struct udp_receiver *receiver, int fd)
 	int count;
 
 	/* The last call wrote what it used into these. */
-	for (size_t i = 0; i < UDP_BATCH; i++) {
+	for (size_t i = 0; i < receiver->ask; i++) {
 		receiver->messages[i].msg_hdr.msg_namelen = sizeof(receiver->peers[i]);
 		receiver->messages[i].msg_hdr.msg_controllen = sizeof(receiver->controls[i]);
 	}
 	for (unsigned tries = 0; tries < UDP_BATCH; tries++) {
-		count = recvmmsg(fd, receiver->messages, UDP_BATCH, MSG_DONTWAIT, NULL);
+		count = recvmmsg(fd, receiver->messages, receiver->ask, MSG_DONTWAIT, NULL);
 		if (count >= 0)
 			return count;
 		if (errno == EAGAIN)
@@ -363,14 +370,37 @@ static int receive_batch(struct udp_receiver *receiver, int fd)
 	return 0;
 }
 
+static unsigned fit_batch(size_t run_bytes)
+{
+	size_t fitting = BATCH_BYTES / (run_bytes + 1);
+
+	if (fitting < BATCH_LEAST)
+		return BATCH_LEAST;
+	return fitting < UDP_BATCH ? (unsigned)fitting : UDP_BATCH;
+}
+
 int udp_receive(struct udp_receiver *receiver, int fd, struct udp_run runs[static UDP_BATCH])
 {
 	int count = receive_batch(receiver, fd), kept = 0;
+	size_t bytes = 0;
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count; i++) {
+		bytes += receiver->messages[i].msg_len;
 		if (read_message(receiver, (size_t)i, &runs[kept]))
 			kept++;
+	}
+	if (bytes)
+		receiver->ask = fit_batch(bytes / (size_t)count);
 	return count < 0 ? count : kept;
+}
+
+size_t udp_waiting(int fd)
+{
+	uint32_t figures[SK_MEMINFO_VARS] = {0};
+	socklen_t size = sizeof(figures);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &size);
+	return figures[SK_MEMINFO_RMEM_ALLOC];
 }
 
 int udp_path_mtu(int connected_fd)

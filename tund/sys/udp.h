@@ -13,7 +13,7 @@ enum {
 	UDP_DATAGRAM_MAX = 65535,
 	UDP_RUN_SEGMENTS = 64, /* datagrams in one send; UDP_MAX_SEGMENTS of older kernels */
 	UDP_RUN_BYTES = 65000, /* bytes in one send, below 65535 less the headers */
-	UDP_BATCH = 8,	       /* GRO runs in one receive */
+	UDP_BATCH = 32,	       /* GRO runs in one receive */
 	UDP_BUFFER_BYTES = 4 * 1024 * 1024,
 };
 
@@ -50,13 +50,17 @@ int udp_open(const struct endpoint *at, bool reuseport, int *ret_fd, unsigned *r
 int udp_send(int fd, unsigned *offloads, const struct udp_path *path, const uint8_t *data,
 	     size_t len, size_t segment, size_t *ret_sent);
 
-/* Receives up to UDP_BATCH runs into the receiver's buffers, where they stay until the next call.
+/* Receives runs into the receiver's buffers, where they stay until the next call: up to UDP_BATCH
+ * small ones, fewer of big ones, so that what is received together stays in the processor's cache.
  * How many, 0 when there is nothing, or -errno (ECONNREFUSED and friends are swallowed). Empty
  * datagrams and those cut short, they or what the kernel says of them, are swallowed too. */
 struct udp_receiver; /* the mmsghdr, iovec and control space; one a socket and thread */
 struct udp_receiver *udp_receiver_new(void);
 void udp_receiver_free(struct udp_receiver *receiver);
 int udp_receive(struct udp_receiver *receiver, int fd, struct udp_run runs[static UDP_BATCH]);
+
+/* Bytes of memory that what has come and is not yet received takes. */
+size_t udp_waiting(int fd);
 
 /* The kernel's path MTU towards a peer, in bytes of the IP packet, or -errno (a fresh connected
  * socket cannot be made in the engine: asked of a connected socket, TCP or UDP, that exists). */

@@ -162,23 +162,23 @@ enum ip_error ip_read(const uint8_t *packet, size_t len, struct ip_view *ret)
 	return IP_OK;
 }
 
+enum { BLOCK = 64 };
+
 typedef uint64_t word_pair __attribute__((vector_size(16)));
 
 /* RFC 1071: the sum does not depend on byte order nor on the width of the words, so 64 bits are
  * added at a time, without looking at carries: `whole` keeps the sum modulo 2^64, `upper` the exact
  * sum of the words' upper halves, and from both follows the exact sum of the lower halves. The
  * vector type makes two-word instructions of this at any optimisation level. */
-uint64_t ip_sum(const uint8_t *bytes, size_t len, uint64_t sum)
+static uint64_t sum_by_pairs(const uint8_t *bytes, size_t blocks)
 {
 	word_pair whole_a = {0}, whole_b = {0}, upper_a = {0}, upper_b = {0};
 	uint64_t whole, upper;
-	uint32_t word;
-	uint16_t tail;
 
-	for (; len >= 64; bytes += 64, len -= 64) {
+	for (; blocks; bytes += BLOCK, blocks--) {
 		word_pair words[4];
 
-		memcpy(words, bytes, 64);
+		memcpy(words, bytes, BLOCK);
 		whole_a += words[0];
 		upper_a += words[0] >> 32;
 		whole_b += words[1];
@@ -192,11 +192,71 @@ uint64_t ip_sum(const uint8_t *bytes, size_t len, uint64_t sum)
 	upper_a += upper_b;
 	whole = whole_a[0] + whole_a[1];
 	upper = upper_a[0] + upper_a[1];
-	sum += upper + (whole - (upper << 32));
+	return upper + (whole - (upper << 32));
+}
 
-	for (; len >= 4; bytes += 4, len -= 4) {
-		memcpy(&word, bytes, 4);
-		sum += word;
+#if defined(__x86_64__)
+
+typedef uint64_t word_quad __attribute__((vector_size(32)));
+typedef word_quad word_quad_at __attribute__((aligned(1), may_alias)); /* anywhere in memory */
+
+/* The same with four words an instruction: nearly twice as fast. */
+static __attribute__((target("avx2"))) uint64_t sum_by_quads(const uint8_t *bytes, size_t blocks)
+{
+	word_quad whole_a = {0}, whole_b = {0}, upper_a = {0}, upper_b = {0};
+	uint64_t whole, upper;
+
+	for (; blocks; bytes += BLOCK, blocks--) {
+		const word_quad_at *words = (const word_quad_at *)bytes;
+
+		whole_a += words[0];
+		upper_a += words[0] >> 32;
+		whole_b += words[1];
+		upper_b += words[1] >> 32;
+	}
+	whole_a += whole_b;
+	upper_a += upper_b;
+	whole = whole_a[0] + whole_a[1] + whole_a[2] + whole_a[3];
+	upper = upper_a[0] + upper_a[1] + upper_a[2] + upper_a[3];
+	return upper + (whole - (upper << 32));
+}
+
+static uint64_t sum_blocks(const uint8_t *bytes, size_t blocks)
+{
+	return __builtin_cpu_supports("avx2") ? sum_by_quads(bytes, blocks)
+					      : sum_by_pairs(bytes, blocks);
+}
+
+#else
+
+static uint64_t sum_blocks(const uint8_t *bytes, size_t blocks)
+{
+	return sum_by_pairs(bytes, blocks);
+}
+
+#endif
+
+uint64_t ip_sum(const uint8_t *bytes, size_t len, uint64_t sum)
+{
+	size_t blocks = len / BLOCK;
+	uint64_t word;
+	uint32_t half;
+	uint16_t tail;
+
+	if (blocks) {
+		sum += sum_blocks(bytes, blocks);
+		bytes += blocks * BLOCK;
+		len %= BLOCK;
+	}
+	for (; len >= 8; bytes += 8, len -= 8) {
+		memcpy(&word, bytes, 8);
+		sum += (word >> 32) + (uint32_t)word;
+	}
+	if (len >= 4) {
+		memcpy(&half, bytes, 4);
+		sum += half;
+		bytes += 4;
+		len -= 4;
 	}
 	for (; len > 0; len -= len > 1 ? 2 : 1, bytes += 2) {
 		tail = 0;

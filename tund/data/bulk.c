@@ -1,0 +1,113 @@
+#include "data/bulk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "wire/ip.h"
+
+static void free_list(struct bulk_packet *packet)
+{
+	while (packet) {
+		struct bulk_packet *next = packet->next;
+
+		free(packet);
+		packet = next;
+	}
+}
+
+void bulk_done(struct bulk *bulk)
+{
+	free_list(bulk->first);
+	free_list(bulk->spare);
+	*bulk = (struct bulk){0};
+}
+
+/* The one given back last is in the processor's cache. */
+struct bulk_packet *bulk_room(struct bulk *bulk)
+{
+	if (!bulk->spare)
+		bulk->spare = xnew(struct bulk_packet);
+	return bulk->spare;
+}
+
+/* Streams that share a hash only wait for each other. */
+static uint64_t mix(uint64_t hash, const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i += 4)
+		hash = (hash ^ ip_get32(bytes + i)) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash;
+}
+
+/* A packet that cannot be read is in nobody's way. */
+static bool name_stream(struct bulk_packet *packet)
+{
+	struct ip_view view;
+	size_t size;
+
+	if (ip_read(packet->bytes, packet->len, &view) != IP_OK)
+		return false;
+	size = view.family == 4 ? 4 : 16;
+	packet->pair = mix(mix(view.protocol, view.source, size), view.destination, size);
+	packet->stream =
+		(packet->pair ^ ((uint64_t)view.source_port << 16 | view.destination_port)) *
+		UINT64_C(0x9e3779b97f4a7c15);
+	packet->is_fragment = view.is_fragment;
+	return true;
+}
+
+static bool is_behind(const struct bulk *bulk, const struct bulk_packet *packet)
+{
+	for (const struct bulk_packet *waiting = bulk->first; waiting; waiting = waiting->next) {
+		if (waiting->stream == packet->stream ||
+		    (waiting->pair == packet->pair &&
+		     (waiting->is_fragment || packet->is_fragment)))
+			return true;
+	}
+	return false;
+}
+
+bool bulk_holds(struct bulk *bulk, size_t len)
+{
+	struct bulk_packet *packet = bulk->spare;
+	bool is_super = packet->header.gso_type != TUN_GSO_NONE;
+
+	packet->len = len;
+	if (!is_super && bulk->count == 0)
+		return false;
+	return name_stream(packet) && (is_super || is_behind(bulk, packet));
+}
+
+bool bulk_put(struct bulk *bulk)
+{
+	struct bulk_packet *packet = bulk->spare;
+
+	if (bulk->count == BULK_MAX)
+		return false;
+	bulk->spare = packet->next;
+	packet->next = NULL;
+	if (bulk->first)
+		bulk->last->next = packet;
+	else
+		bulk->first = packet;
+	bulk->last = packet;
+	bulk->count++;
+	bulk->bytes += packet->len;
+	return true;
+}
+
+struct bulk_packet *bulk_first(struct bulk *bulk)
+{
+	return bulk->first;
+}
+
+void bulk_drop_first(struct bulk *bulk)
+{
+	struct bulk_packet *packet = bulk->first;
+
+	bulk->first = packet->next;
+	bulk->count--;
+	bulk->bytes -= packet->len;
+	packet->next = bulk->spare;
+	bulk->spare = packet;
+}
