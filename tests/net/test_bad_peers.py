@@ -662,7 +662,12 @@ def test_a_hundred_thousand_datagrams(world):
     pieces = [chance.choice(starts) + chance.randbytes(chance.randrange(0, 1300))
               for _ in range(2000)]
     total = 100_000
-    before = sum(world.drops().values())
+
+    def counted():
+        """What came from outside; the gateway's own kernel speaks to groups when it likes."""
+        return sum(n for word, n in world.drops().items() if word != "multicast")
+
+    before = counted()
     with world.undisturbed():
         with inside(world.lab.rogue):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -674,8 +679,8 @@ def test_a_hundred_thousand_datagrams(world):
             if n % 100 == 0:
                 while n > (time.monotonic() - start) * 25000:
                     time.sleep(0.001)
-        wait_until(lambda: sum(world.drops().values()) - before >= total, 5, "all of them counted")
-    assert sum(world.drops().values()) - before == total
+        wait_until(lambda: counted() - before >= total, 5, "all of them counted")
+    assert counted() - before == total
 
 
 # The UDP port: in the good session's name.

@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -177,8 +178,10 @@ def test_an_interrupted_lab_goes_away():
             print(lab.name, flush=True)
             time.sleep(60)
         """)
+    # A shell's job in the background has it ignored, and all below inherit that.
     with subprocess.Popen([sys.executable, "-B", "-c", script], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True) as other:
+                          stderr=subprocess.DEVNULL, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as other:
         name = other.stdout.readline().strip()
         assert name in run(["ip", "netns", "list"]).stdout
         other.send_signal(2)

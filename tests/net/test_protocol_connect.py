@@ -363,6 +363,7 @@ def test_27_gateway_restart_is_a_reconnect(lab, corp, device, how):
     client = stock(lab, corp, device, dtls=True).wait_up()
     before = client.inner(4), client.inner(6)
     mark = client.process.mark()
+    time.sleep(0.5)  # what is younger than a twentieth of a second a crash may forget
     gateway.process.send_signal(how)
     gateway.process.wait()
     gateway.start()

@@ -35,7 +35,8 @@ LIMITS = {"handshakes": 200, "handshakes_per_source": 200, "pending": 300,
 TEN_THOUSAND = 10_000
 SOURCES = 200
 
-pytestmark = pytest.mark.serial
+# Shares of a small, shared machine: they want all of it, and are run by `scripts/test bench`.
+pytestmark = [pytest.mark.serial, pytest.mark.bench]
 
 
 class World(Beside):
