@@ -946,6 +946,34 @@ static void test_gro(void **state)
 	rig_free(rig);
 }
 
+/* In one run a hello, and behind it a record for the association that it opens. */
+static void test_gro_behind_a_hello(void **state)
+{
+	static const uint8_t data[53] = {DTLS_TYPE_DATA, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 40};
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	unsigned offloads = UDP_OFFLOAD_GSO;
+	struct udp_path path = {.peer = rig->udp_at};
+	size_t sent;
+
+	(void)state;
+	rig_open_dtls(peer);
+	peer->mute = true;
+	dtls_handshake(peer->dtls, NULL, 0);
+	memcpy(out, peer->last, peer->last_len);
+	memcpy(out + peer->last_len, data, sizeof(data));
+	assert_int_equal(udp_send(peer->udp, &offloads, &path, out, peer->last_len + sizeof(data),
+				  peer->last_len, &sent),
+			 0);
+	rig_step(rig);
+	assert_int_equal(rig_count(rig, COUNT_UDP_GRO_RX), 1);
+	assert_non_null(rig_flow_of(peer)->candidate);
+	assert_int_equal(rig_count(rig, COUNT_DROP_RECORD_EPOCH), 1);
+	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_PEER), 0);
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -976,6 +1004,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_key),
 		cmocka_unit_test(test_second_association),
 		cmocka_unit_test(test_gro),
+		cmocka_unit_test(test_gro_behind_a_hello),
 	};
 
 	return cmocka_run_group_tests(tests, rig_open_program, rig_close_program);

@@ -859,6 +859,16 @@ static void test_join_udp_without_checksum(void **state)
 	}
 	assert_int_equal(join_and_split(ALL, packets, 2), 2);
 	free_run(packets, 2);
+
+	/* Nor behind one that has one. */
+	build_run(&spec, packets, 2);
+	build_zero_sum(&(struct packet_spec){.family = spec.family,
+					     .protocol = spec.protocol,
+					     .payload = spec.payload,
+					     .id = (uint16_t)(spec.id + 1)},
+		       packets[1].bytes);
+	assert_int_equal(join_and_split(ALL, packets, 2), 2);
+	free_run(packets, 2);
 }
 
 /* Two packets alike, both with a byte that makes them none to join. */

@@ -453,7 +453,8 @@ static void see_waiting(struct worker *worker, int fd)
 
 void inbound_udp(struct worker *worker, struct worker_socket *socket)
 {
-	struct udp_run runs[UDP_BATCH];
+	struct udp_run *runs = socket->runs;
+	uint64_t written = worker->counts.of[COUNT_TUN_WRITES];
 	size_t bytes = 0;
 	int count = udp_receive(socket->receiver, socket->out.fd, runs);
 
@@ -471,7 +472,12 @@ void inbound_udp(struct worker *worker, struct worker_socket *socket)
 	if (bytes >= WAITING_BYTES / 8)
 		see_waiting(worker, socket->out.fd);
 	inbound_flush(worker);
-	worker_flush(worker);
+	/* What was written may be answered already: the kernel takes a packet all its way at once,
+	 * to a host that is one wire off and back. So an answer needs no wake-up of its own. */
+	if (written != worker->counts.of[COUNT_TUN_WRITES])
+		outbound_run(worker);
+	else
+		worker_flush(worker);
 }
 
 /* One record; false when the flow is gone. */

@@ -117,6 +117,7 @@ struct worker_socket {
 	uint16_t index;
 	uv_poll_t poll;
 	struct udp_receiver *receiver;
+	struct udp_run runs[UDP_BATCH];
 	struct worker *worker;
 };
 

@@ -27,6 +27,7 @@ struct udp_receiver {
 	struct control controls[UDP_BATCH];
 	uint8_t *buffers; /* UDP_BATCH times BUFFER_STRIDE bytes, touched as far as they are used */
 	unsigned ask;	  /* runs in the next call */
+	unsigned used;	  /* messages that the last one may have written to */
 };
 
 static int set_option(int fd, int level, int option, int value)
@@ -264,7 +265,7 @@ struct udp_receiver *udp_receiver_new(void)
 	struct udp_receiver *receiver = xnew(struct udp_receiver);
 
 	receiver->buffers = xalloc_zero(UDP_BATCH, BUFFER_STRIDE);
-	receiver->ask = UDP_BATCH;
+	receiver->ask = receiver->used = UDP_BATCH;
 	for (size_t i = 0; i < UDP_BATCH; i++) {
 		receiver->parts[i] = (struct iovec){
 			.iov_base = receiver->buffers + i * BUFFER_STRIDE,
@@ -353,13 +354,15 @@ static int receive_batch(struct udp_receiver *receiver, int fd)
 {
 	int count;
 
-	/* The last call wrote what it used into these. */
-	for (size_t i = 0; i < receiver->ask; i++) {
+	/* The last call wrote what it used into these; the others are left alone, and out of the
+	 * cache: an idle tunnel's datagrams come singly. */
+	for (size_t i = 0; i < receiver->used; i++) {
 		receiver->messages[i].msg_hdr.msg_namelen = sizeof(receiver->peers[i]);
 		receiver->messages[i].msg_hdr.msg_controllen = sizeof(receiver->controls[i]);
 	}
 	for (unsigned tries = 0; tries < UDP_BATCH; tries++) {
 		count = recvmmsg(fd, receiver->messages, receiver->ask, MSG_DONTWAIT, NULL);
+		receiver->used = count > 0 ? (unsigned)count : 1;
 		if (count >= 0)
 			return count;
 		if (errno == EAGAIN)
