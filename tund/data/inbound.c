@@ -21,7 +21,8 @@
 
 enum {
 	WAITING_BYTES = 1024 * 1024, /* in a socket, before a stream is told to be slower */
-	STREAM_BYTES = 512,	     /* a packet of bulk: not an answer of the other direction */
+	CROWD = 4,		     /* runs at once: there may be more */
+	STREAM_PIECES = 16,	     /* neighbours: then it is one of those that fill the socket */
 	RECORDS_PER_RUN = 256,
 	HELLO_PER_SECOND = 20,	 /* of one flow: candidates it may open; of one of them: repeats */
 	HELLO_VERIFY_FROM = 200, /* hellos a second beyond which "auto" verifies addresses first */
@@ -86,16 +87,20 @@ void inbound_flush(struct worker *worker)
 static bool continue_join(struct worker *worker, struct flow *flow, const uint8_t *packet,
 			  size_t len)
 {
-	if (worker->joining != flow || !offload_join_extend(&worker->join, packet, len))
+	if (worker->joining != flow)
+		return false;
+	if (worker->lose_next && worker->join.pieces >= STREAM_PIECES &&
+	    worker->join.protocol == IP_PROTO_TCP &&
+	    offload_join_fits(&worker->join, packet, len)) {
+		worker->lose_next = false;
+		flow_count_drop(flow, &worker->counts, COUNT_DROP_CONGESTED);
+		return true;
+	}
+	if (!offload_join_extend(&worker->join, packet, len))
 		return false;
 	flow->traffic.rx_packets++;
 	flow->traffic.rx_bytes += len;
 	return true;
-}
-
-static bool is_of_stream(const uint8_t *packet, size_t len)
-{
-	return len >= STREAM_BYTES && packet[packet[0] >> 4 == 4 ? 9 : 6] == IP_PROTO_TCP;
 }
 
 static void deliver(struct worker *worker, struct flow *flow, uint8_t *packet, size_t len)
@@ -103,11 +108,6 @@ static void deliver(struct worker *worker, struct flow *flow, uint8_t *packet, s
 	enum count refused;
 	struct ip_view view;
 
-	if (worker->lose_next && is_of_stream(packet, len)) {
-		worker->lose_next = false;
-		flow_count_drop(flow, &worker->counts, COUNT_DROP_CONGESTED);
-		return;
-	}
 	if (continue_join(worker, flow, packet, len))
 		return;
 	refused = count_of_ip(ip_check(packet, len, &view));
@@ -441,21 +441,21 @@ static void take_run(struct worker *worker, struct worker_socket *socket, struct
 }
 
 /* When more comes than we can take, the socket's queue grows until it is full, and what is small
- * waits with the rest. So one of the streams is told, as by any router: by one packet lost, and then
- * not again until it can have heard. */
-static void see_waiting(struct worker *worker, int fd)
+ * waits with the rest. So one of the streams that fill it is told, as by any router: by one packet
+ * lost, and then not again until it can have heard. */
+static bool is_too_much(struct worker *worker, int fd, int count)
 {
-	if (worker->now_us - worker->lost_us < WORKER_SLOW_US || udp_waiting(fd) < WAITING_BYTES)
-		return;
+	if (count < CROWD || worker->now_us - worker->lost_us < WORKER_SLOW_US ||
+	    udp_waiting(fd) < WAITING_BYTES)
+		return false;
 	worker->lost_us = worker->now_us;
-	worker->lose_next = true;
+	return true;
 }
 
 void inbound_udp(struct worker *worker, struct worker_socket *socket)
 {
 	struct udp_run *runs = socket->runs;
 	uint64_t written = worker->counts.of[COUNT_TUN_WRITES];
-	size_t bytes = 0;
 	int count = udp_receive(socket->receiver, socket->out.fd, runs);
 
 	/* What else there is waits for its turn: the other direction's may be an echo's answer. */
@@ -465,12 +465,10 @@ void inbound_udp(struct worker *worker, struct worker_socket *socket)
 	worker->counts.of[COUNT_UDP_RECEIVES]++;
 	/* A device says hello once it has been greeted, and main has told us before. */
 	worker_take_orders(worker);
-	for (int i = 0; i < count; i++) {
+	worker->lose_next = is_too_much(worker, socket->out.fd, count);
+	for (int i = 0; i < count; i++)
 		take_run(worker, socket, &runs[i]);
-		bytes += runs[i].len;
-	}
-	if (bytes >= WAITING_BYTES / 8)
-		see_waiting(worker, socket->out.fd);
+	worker->lose_next = false;
 	inbound_flush(worker);
 	/* What was written may be answered already: the kernel takes a packet all its way at once,
 	 * to a host that is one wire off and back. So an answer needs no wake-up of its own. */

@@ -401,10 +401,14 @@ static void append(struct offload_join *join, const uint8_t *packet, size_t payl
 	expect_next(join, packet, payload);
 }
 
+bool offload_join_fits(const struct offload_join *join, const uint8_t *packet, size_t len)
+{
+	return join->len > 0 && !join->plain && !join->closed && belongs(join, packet, len);
+}
+
 bool offload_join_extend(struct offload_join *join, const uint8_t *packet, size_t len)
 {
-	if (join->len == 0 || join->plain || join->closed || !belongs(join, packet, len) ||
-	    !is_valid_checksum(join, packet, len))
+	if (!offload_join_fits(join, packet, len) || !is_valid_checksum(join, packet, len))
 		return false;
 	append(join, packet, len - join->header_len);
 	return true;

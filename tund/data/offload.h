@@ -84,7 +84,9 @@ struct offload_join {
  * first. */
 bool offload_join_add(struct offload_join *join, unsigned offloads, const uint8_t *packet,
 		      size_t len);
-/* The same of a packet that only continues what the join holds: its addresses, protocol, ports and
+/* Whether a packet continues what the join holds, its checksum aside. */
+bool offload_join_fits(const struct offload_join *join, const uint8_t *packet, size_t len);
+/* Adds a packet that only continues what the join holds: its addresses, protocol, ports and
  * all else that rules could ask about are the first packet's. False when it is another's, or the
  * join is empty. */
 bool offload_join_extend(struct offload_join *join, const uint8_t *packet, size_t len);

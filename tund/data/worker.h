@@ -164,7 +164,7 @@ struct worker {
 	struct batch batch;
 	struct bulk bulk;
 	bool lose_piece; /* of the super-packet at hand, so that its stream slows down */
-	bool lose_next;	 /* the same, of what comes in */
+	bool lose_next;	 /* the same, of the batch that came in */
 	int64_t bulk_lost_us, lost_us; /* when that was last so */
 	struct offload_join join;
 	struct flow *joining; /* whose packets the join holds, while it holds any */
