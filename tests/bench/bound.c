@@ -1,24 +1,21 @@
-/* What this machine can do at most with a VPN's kind of work: one of two ends,
- *without anything that makes it a VPN. No handshake, no replay window, no look
- *at what is inside: a fixed key, a counter for a nonce, one thread.
+/* What this machine can do at most with a VPN's kind of work: one of two ends, without anything that
+ * makes it a VPN. No handshake, no replay window, no look at what is inside: a fixed key, a counter
+ * for a nonce, one thread.
  *
- *	TUN ── readv ──▶ slices, each sealed where it lies ── sendmmsg,
- *UDP_SEGMENT ──▶ UDP TUN ◀── writev ── slices, each opened where it lies ◀──
- *recvmmsg, UDP_GRO ── UDP
+ *	TUN ── readv ──▶ slices, each sealed where it lies ── sendmmsg, UDP_SEGMENT ──▶ UDP
+ *	TUN ◀── writev ── slices, each opened where it lies ◀── recvmmsg, UDP_GRO ── UDP
  *
- * A super-packet is cut as a tunnel has to cut it, into slices of one tunnel
- *packet each, and the bytes are those of a DTLS 1.2 record with one byte of
- *frame type. readv puts a super-packet into its slices and writev takes it from
- *there: it is never copied here.
+ * A super-packet is cut as a tunnel has to cut it, into slices of one tunnel packet each, and the
+ * bytes are those of a DTLS 1.2 record with one byte of frame type. readv puts a super-packet into
+ * its slices and writev takes it from there: it is never copied here.
  *
- *	 0             13                21     22 + 16 | authenticated |
- *nonce's counter | kind | the mtu bytes of the slice, or the rest | tag | 1 ..
- *10 are the virtio header, of a packet's first slice
+ *	 0             13                21     22                                     + 16
+ *	| authenticated | nonce's counter | kind | the mtu bytes of the slice, or the rest | tag |
  *
- * --one-packet is the other yardstick: neither offloads nor batches, a packet a
- *system call.
- * --no-seal leaves the cipher out of either. Ends on SIGTERM with its counters.
-*/
+ * Bytes 1 to 10 of a packet's first slice are the virtio header.
+ *
+ * --one-packet is the other yardstick: neither offloads nor batches, a packet a system call.
+ * --no-seal leaves the cipher out of either. Ends on SIGTERM with its counters. */
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,20 +1,16 @@
-/* Numbered datagrams, one way, counted where they arrive: what a tunnel
- *carries, and what it loses.
+/* Numbered datagrams, one way, counted where they arrive: what a tunnel carries, and what it loses.
  *
- *	udp sink   counts; any number of trials after each other, until SIGTERM
- *	udp send   one trial at a given rate
- *	udp search the highest rate that a path carries with less than a given
- *loss
+ *	udp sink	counts; any number of trials after each other, until SIGTERM
+ *	udp send	one trial at a given rate
+ *	udp search	the highest rate that a path carries with less than a given loss
  *
- * A sender numbers its trial, says so to the sink, sends, waits until nothing
- *comes in any more and asks what came. It all goes through the tunnel that is
- *measured. Datagrams are single ones, as applications send them: sendmmsg saves
- *the sender's time, UDP_SEGMENT would give the tunnel runs.
+ * A sender numbers its trial, says so to the sink, sends, waits until nothing comes in any more and
+ * asks what came. It all goes through the tunnel that is measured. Datagrams are single ones, as
+ * applications send them: sendmmsg saves the sender's time, UDP_SEGMENT would give the tunnel runs.
  *
- * Pacing is by the clock: what is due is sent every burst_us, and what a late
- *wake-up left undone with the next ones, a few bursts' worth at a time. A
- *sender that cannot keep up takes longer than it should and says so: that is no
- *loss of the tunnel, and no rate either. */
+ * Pacing is by the clock: what is due is sent every burst_us, and what a late wake-up left undone
+ * with the next ones, a few bursts' worth at a time. A sender that cannot keep up takes longer than
+ * it should and says so: that is no loss of the tunnel, and no rate either. */
 
 #include <errno.h>
 #include <getopt.h>
