@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -37,6 +36,7 @@
 #include "base/xalloc.h"
 #include "engine.h"
 #include "key/holder.h"
+#include "parent_limits.h"
 #include "parent_serve.h"
 #include "pki/fetch.h"
 #include "sys/child.h"
@@ -53,8 +53,6 @@ enum {
 	PREDECESSOR_STEP_US = 50000,
 	KEY_TIMEOUT_MS = 30000,
 	BACKLOG = 65535, /* the kernel cuts it to net.core.somaxconn */
-	DESCRIPTORS = 65536,
-	DESCRIPTORS_OTHER = 256, /* what is open besides connections */
 };
 
 /* ---- accounts, before anything is made ---- */
@@ -198,41 +196,24 @@ static int take_lock(struct parent *parent)
 	return 0;
 }
 
-/* Every session holds a descriptor, and so does whoever is about to become one. */
-static rlim_t count_descriptors(const struct config *config)
+/* Cores that the process may run on. */
+static size_t count_cores(void)
 {
-	if (config->role != CONFIG_GATEWAY)
-		return DESCRIPTORS_OTHER;
-	return (rlim_t)config->gateway.max_sessions + config->limits.pending + DESCRIPTORS_OTHER;
+	cpu_set_t cores;
+
+	if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
+		return 1;
+	return (size_t)CPU_COUNT(&cores);
 }
 
-static bool set_descriptors(rlim_t soft, rlim_t hard)
+/* A client has one flow. */
+static size_t wanted_workers(const struct config *config)
 {
-	return setrlimit(RLIMIT_NOFILE, &(struct rlimit){soft, hard}) == 0;
-}
+	size_t count = config->workers ? config->workers : count_cores();
 
-/* A shell's limit of 1024 would be the gateway's. The hard one is the administrator's decision, and
- * so is gateway.max-sessions, which is nearer: where both cannot be, root may raise the limit, or
- * hears of it. */
-static void raise_descriptors(const struct config *config)
-{
-	rlim_t needed = count_descriptors(config);
-	rlim_t wanted = needed > DESCRIPTORS ? needed : DESCRIPTORS;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-		return;
-	if (limit.rlim_max < needed && set_descriptors(needed, needed))
-		return;
-	if (!set_descriptors(limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max))
-		log_warn("cannot raise the limit of open files: %s", strerror(errno));
-	if (limit.rlim_max < needed)
-		log_warn("%s:%u: gateway.max-sessions %u needs %lu open files and the limit is "
-			 "%lu: not all will find a place; raise LimitNOFILE, or lower "
-			 "max-sessions",
-			 config->path, config_line(config, "gateway.max-sessions"),
-			 config->gateway.max_sessions, (unsigned long)needed,
-			 (unsigned long)limit.rlim_max);
+	if (config->role == CONFIG_CLIENT)
+		return 1;
+	return count < PARENT_WORKERS_MAX ? count : PARENT_WORKERS_MAX;
 }
 
 static int prepare(struct parent *parent)
@@ -241,7 +222,7 @@ static int prepare(struct parent *parent)
 	const char *directory = kit->config->state_directory;
 	int r = make_directory(directory, 0700);
 
-	raise_descriptors(kit->config);
+	parent_limits_raise(kit, wanted_workers(kit->config));
 	if (r == 0)
 		r = give_directory(directory, kit->uid, kit->gid);
 	if (r < 0) {
@@ -260,16 +241,6 @@ static int prepare(struct parent *parent)
 }
 
 /* ---- 2, 3: keys and fetch ---- */
-
-/* Cores that the process may run on. */
-static size_t count_cores(void)
-{
-	cpu_set_t cores;
-
-	if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
-		return 1;
-	return (size_t)CPU_COUNT(&cores);
-}
 
 struct keys_job {
 	const struct parent_kit *kit;
@@ -392,16 +363,6 @@ static int start_keys_and_fetch(struct parent *parent)
 static const char *role_name(const struct config *config)
 {
 	return config->role == CONFIG_GATEWAY ? "gateway" : "client";
-}
-
-/* A client has one flow. */
-static size_t wanted_workers(const struct config *config)
-{
-	size_t count = config->workers ? config->workers : count_cores();
-
-	if (config->role == CONFIG_CLIENT)
-		return 1;
-	return count < PARENT_WORKERS_MAX ? count : PARENT_WORKERS_MAX;
 }
 
 static void go_on_with_fewer(struct parent_kit *kit, size_t wanted, const char *why, int error)

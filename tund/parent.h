@@ -20,6 +20,7 @@ struct parent_kit {
 	uid_t uid;
 	gid_t gid, observers, admins; /* observers, admins: -1 where there is no such group */
 	int control;		      /* the listening control socket */
+	unsigned long descriptors;    /* that each process may have */
 	size_t worker_count;
 	int tuns[PARENT_WORKERS_MAX]; /* a queue for each */
 	unsigned tun_offloads;

@@ -28,6 +28,7 @@
 #include "config/config_text.h"
 #include "key/holder.h"
 #include "key/source.h"
+#include "parent_limits.h"
 #include "wire/bundle.h"
 
 enum { KEY_TIMEOUT_US = 30 * 1000000, ERROR_TEXT = 1024 };
@@ -198,6 +199,7 @@ static void read_files(struct parent_reload *reload)
 	material_files_done(&files);
 	/* The interface that there is, whatever another start would call it. */
 	parent_check_pool(reload->config, reload->kit->config->gateway.interface, &problems);
+	parent_limits_check(reload->kit, reload->config, &problems);
 	put_problems(reload, &problems);
 }
 

@@ -11,14 +11,15 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import openssl
 import traffic
 from lab import CORP, GATEWAY_NAME, GATEWAY_V4, LabError, wait_until
-from peers import (TUNCTL, Openconnect, RawTls, Tund, client_config, gateway_config, start_client,
-                   start_gateway)
+from peers import (TUNCTL, TUND, Openconnect, RawTls, Tund, client_config, gateway_config,
+                   start_client, start_gateway)
 from pki import SERVER_AUTH, Authority
 from rawpeer import DATA, DISCONNECT, Peer, connected, echo_request
 
@@ -481,6 +482,26 @@ def test_another_role_is_a_problem(lab, corp):
     gateway.write_config()
     code, answer = gateway.ctl("reload")
     assert code == 1 and "restart" in answer["problems"][0]["text"], answer
+
+
+def test_room_for_more_sessions_is_found_or_it_is_a_problem(lab, corp):
+    """The start takes all the open files that it may have, for a reload can raise nothing."""
+    gateway = Tund(lab, lab.gw, gateway_config(corp).set("gateway", max_sessions=100))
+    gateway.write_config()
+    gateway.process = lab.gw.spawn("tund-gw", [
+        "setpriv", "--bounding-set=-sys_resource", "prlimit", "--nofile=1024:9000", TUND,
+        "--foreground", "--config", gateway.file])
+    gateway.process.wait_for("gateway ready")
+    limits = Path(f"/proc/{gateway.processes()['engine']}/limits").read_text()
+    assert re.search(r"Max open files +9000 +9000", limits), limits
+    gateway.config.set("gateway", max_sessions=3000)
+    assert reloaded(gateway)["restart"] == []
+    gateway.config.set("gateway", max_sessions=9000)
+    gateway.write_config()
+    code, answer = gateway.ctl("reload")
+    assert code == 1 and len(answer["problems"]) == 1, answer
+    assert "9000 need" in answer["problems"][0]["text"] and answer["applied"] is False
+    connected(lab.laptop, corp.device("alice"))
 
 
 # Who may, and how it is said.

@@ -325,6 +325,24 @@ static void another_role_is_not_read_further(void **state)
 	assert_int_equal(fixture->kit.config->role, CONFIG_GATEWAY);
 }
 
+static void more_sessions_than_open_files_are_a_problem(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct config *before = fixture->kit.config;
+	struct bundle_part part;
+
+	fixture->kit.descriptors = 20000;
+	write_config(fixture, "gateway { pool = \"10.99.0.0/16\"\n max-sessions = 50000 }",
+		     "gw.key");
+	parent_reload_ask(fixture->reload, 1);
+	await(fixture);
+	assert_true(find_part(fixture, BUNDLE_PROBLEM, &part));
+	assert_int_equal(part.number, 2);
+	assert_non_null(memmem(part.bytes, part.len, "max-sessions: 50000 need", 24));
+	parent_reload_adopt(fixture->reload, 1);
+	assert_ptr_equal(fixture->kit.config, before);
+}
+
 static void the_end_of_the_holder_is_a_problem(void **state)
 {
 	struct fixture *fixture = *state;
@@ -348,6 +366,7 @@ int main(void)
 		TEST(what_was_not_read_cannot_be_adopted),
 		TEST(what_is_wrong_cannot_be_adopted),
 		TEST(another_role_is_not_read_further),
+		TEST(more_sessions_than_open_files_are_a_problem),
 		TEST(the_end_of_the_holder_is_a_problem),
 	};
 
