@@ -1,12 +1,13 @@
-"""Peers at line rate, peers that take nothing, ten thousand that begin and do not go on. Beside each, another
-session keeps nine tenths of its traffic, the engine's memory stays small, and what is dropped is counted.
+"""Peers at line rate, peers that take nothing, ten thousand that begin and do not go on. Beside each, the
+engine's memory stays small, another session does not notice, and what is dropped is counted; and, where that is
+measured ("shares"), the other session keeps nine tenths of its traffic: alone and beside by turns.
 
-    laptop (the good session: datagrams and a TCP stream at a constant rate, both ways) ---+
-                                                                                           wan --- gw --- corp
-    rogue (floods, half handshakes, channels that nobody reads) ---------------------------+
+    laptop (the good session; shares: datagrams, a TCP stream at a constant rate, both ways) ---+
+                                                                                                wan --- gw --- corp
+    rogue (floods, half handshakes, channels that nobody reads) --------------------------------+
 
 How fast line rate is: what a fifth to a third of a processor sends, in runs that only the receiving host
-cuts. Anything faster would measure who gets the two processors of a test machine.
+cuts. Most that is faster would measure who gets the two processors of a test machine.
 """
 
 import contextlib
@@ -28,15 +29,15 @@ from rawpeer import COMPRESSED, DATA, DPD_REQUEST, connected, inside, open_socke
 
 MEBI = 1 << 20
 SIZE = 1200
-RATE, GOOD_RATE = 500_000, 150_000  # datagrams a second
+RATE, GOOD_RATE, TOO_FAST = 500_000, 150_000, 5_000_000  # datagrams a second
 RUN = 64  # datagrams at most that the kernel has joined, and drops together
 LIMITS = {"handshakes": 200, "handshakes_per_source": 200, "pending": 300,
           "pending_per_source": 200, "handshake_timeout": "3s"}
 TEN_THOUSAND = 10_000
 SOURCES = 200
+TURN_S = 1.3  # of a share's; each end reports four times a second
 
-# Shares of a small, shared machine: they want all of it, and are run by `scripts/test bench`.
-pytestmark = [pytest.mark.serial, pytest.mark.bench]
+pytestmark = pytest.mark.serial
 
 
 class World(Beside):
@@ -52,6 +53,7 @@ class World(Beside):
         self.app_id = app_id_of(capture.read())
         self.mad = self.corp.device("mad")
         self.processes = self.gateway.processes()
+        self.at_rest = self.descriptors()
         # An address is a source: from many, the limit of all together is what holds.
         for n in range(SOURCES):
             self.lab.rogue.ip("addr", "add", f"10.77.2.{n + 10}/24", "dev", "out0")
@@ -64,6 +66,10 @@ class World(Beside):
 
     def dropped(self, word):
         return self.drops().get(word, 0)
+
+    def no_place(self):
+        """Dropped because too many waited: for the peer, or for the worker that has the peer."""
+        return self.dropped("queue-full") + self.dropped("handover-full")
 
     def refused(self, word):
         return self.gateway.status()["handshakes"]["refused"].get(word, 0)
@@ -90,44 +96,77 @@ class World(Beside):
 
     @contextlib.contextmanager
     def undisturbed(self, room):
-        """What goes on between the two calls of mark costs the good session at most a tenth of its
-        traffic, and the engine no more than room, in bytes."""
+        """What goes on meanwhile costs the engine no more than room, in bytes, and the good session
+        nothing; what goes on in turns, a tenth of its traffic at most."""
         session = self.gateway.session("alice")
         self.forget_peak()
         memory = self.memory()
-        steady = Steady(self.lab, self.client.inner())
-        marks = []
+        self.steady = Steady(self.lab, self.client.inner()) if self.shares else None
+        self.marks = []
         try:
-            time.sleep(0.3)
-            marks.append(steady.mark())
-            time.sleep(1.3)
-            marks.append(steady.mark())
-            yield lambda: marks.append(steady.mark())
+            yield
         finally:
-            steady.finish()
-        shares = kept(steady, marks[:2], marks[2:])
+            if self.steady:
+                self.steady.finish()
         grown = self.peak() - memory
-        print(f"{shares}, {grown / MEBI:.1f} MiB")
-        assert min(shares.values()) >= 0.9, shares
+        print(f"{grown / MEBI:.1f} MiB")
+        if self.steady:
+            shares = kept(self.steady, self.marks)
+            assert min(shares.values()) >= 0.9, shares
         assert grown < room, f"{grown / MEBI:.1f} MiB"
         assert self.gateway.processes() == self.processes
         now = self.gateway.session("alice")
         for key in ("id", "transport", "connected_at", "peer_address"):
             assert now[key] == session[key], f"the good session's {key} changed"
 
+    @property
+    def turns(self):
+        return 3 if self.shares else 1
+
+    @contextlib.contextmanager
+    def turn(self):
+        """begin(), which the caller calls once what disturbs goes on."""
+        if not self.steady:
+            yield lambda: None
+            return
+        time.sleep(0.3)
+        marks = [self.steady.mark()]
+        time.sleep(TURN_S)
+        marks.append(self.steady.mark())
+        yield lambda: marks.append(self.steady.mark())
+        marks.append(self.steady.mark())
+        self.marks.append((marks[:2], marks[2:]))
+
+    def each(self, count, rate):
+        """The numbers below count, in turns, at most so many a second."""
+        if self.shares:
+            rate = min(rate, count / self.turns / TURN_S)
+        for turn in range(self.turns):
+            numbers = range(count * turn // self.turns, count * (turn + 1) // self.turns)
+            with self.turn() as begin:
+                begin()
+                started = time.monotonic()
+                for n in numbers:
+                    yield n
+                    while n - numbers.start > (time.monotonic() - started) * rate:
+                        time.sleep(0.001)
+
     def flood(self, sock, datagrams, rate, room=8 * MEBI):
         """How many were sent, beside the good session."""
-        with self.undisturbed(room) as mark:
-            flood = Flood(sock, datagrams, rate)
-            try:
-                time.sleep(0.1)
-                mark()
-                time.sleep(1.5)
-                mark()
-            finally:
-                report = flood.finish()
-        print(report)
-        return report["sent"]
+        sent = 0
+        with self.undisturbed(room):
+            for _ in range(self.turns):
+                with self.turn() as begin:
+                    flood = Flood(sock, datagrams, rate)
+                    try:
+                        time.sleep(0.1)
+                        begin()
+                        time.sleep(TURN_S if self.shares else 0.5)
+                    finally:
+                        report = flood.finish()
+                print(report)
+                sent += report["sent"]
+        return sent
 
     def forget_mad(self):
         self.gateway.ctl("disconnect", "mad")
@@ -146,54 +185,62 @@ class World(Beside):
 
 
 @pytest.fixture(scope="module")
-def world():
+def the_world():
     with World() as world:
         yield world
 
 
+# Shares want all of a small machine.
+@pytest.fixture(params=["counts", pytest.param("shares", marks=pytest.mark.bench)])
+def world(the_world, request):
+    the_world.shares = request.param == "shares"
+    return the_world
+
+
 # Takes nothing.
 
-def flood_peer(world, peer):
-    """From the corporate network towards a peer: (sent, passed on, dropped, by the kernel)."""
-    before = world.gateway.session("mad")["tx_packets"]
-    drops, kernel = world.dropped("queue-full"), world.kernel_drops()["tun"]
+def flood_peer(world, peer, rate=RATE):
+    """From the corporate network towards a peer: (sent, passed on, dropped). Each is counted, but for
+    what the kernel drops."""
+    before, drops = world.gateway.session("mad")["tx_packets"], world.no_place()
+    kernel = world.kernel_drops()["tun"]
     sock = world.udp(world.lab.corp, peer.inner4, 9)
     # Cut for the inner path, so that none is too big for it.
-    sent = world.flood(sock, [bytes(SIZE)] * 500, RATE)
+    sent = world.flood(sock, [bytes(SIZE)] * 500, rate)
     time.sleep(0.3)
-    return (sent, world.gateway.session("mad")["tx_packets"] - before,
-            world.dropped("queue-full") - drops, world.kernel_drops()["tun"] - kernel)
+    passed = world.gateway.session("mad")["tx_packets"] - before
+    dropped = world.no_place() - drops
+    kernel = world.kernel_drops()["tun"] - kernel
+    print(sent, passed, dropped, kernel)
+    # A few of the good session may be among those that were dropped.
+    assert -0.001 * sent <= sent - passed - dropped <= RUN * kernel
+    return sent, passed, dropped
 
 
 def test_reads_nothing_on_its_only_channel(world):
     """TLS: its queue fills to its limit, and no further."""
     with world.device(dtls=None) as peer:
-        sent, passed, dropped, kernel = flood_peer(world, peer)
+        sent, passed, dropped = flood_peer(world, peer)
     assert dropped > 0.8 * sent and passed < 0.1 * sent
-    assert 0 <= sent - passed - dropped <= RUN * kernel
 
 
-def test_reads_nothing_on_udp(world):
-    """It is the peer's own socket that drops."""
+@pytest.mark.parametrize("rate", [RATE, TOO_FAST])
+def test_reads_nothing_on_udp(world, rate):
+    """It is the peer's own socket that drops; or the gateway, when it cannot keep up: but then what is
+    the peer's."""
     with world.device() as peer:
         path = peer.dtls()
         assert path.handshake()
         path.send(DATA)
-        sent, passed, dropped, kernel = flood_peer(world, peer)
-    assert 0 <= sent - passed - dropped <= RUN * kernel
+        flood_peer(world, peer, rate)
 
 
 def test_probes_whose_answers_it_does_not_read(world):
     """Each asks for as much as it sends: of 100 MB of answers the channel's queue keeps little."""
     dropped = world.dropped("queue-full")
-    with world.device(dtls=None) as peer, world.undisturbed(8 * MEBI) as mark:
-        mark()
-        started = time.monotonic()
-        for n in range(6400):
+    with world.device(dtls=None) as peer, world.undisturbed(8 * MEBI):
+        for _ in world.each(6400, 4000):
             peer.send(DPD_REQUEST, bytes(16000))
-            while n > (time.monotonic() - started) * 4000:
-                time.sleep(0.001)
-        mark()
     assert 6000 < world.dropped("queue-full") - dropped <= 6400
 
 
@@ -254,8 +301,9 @@ def test_garbage_at_line_rate(world, kind):
         time.sleep(0.3)
         counted, kernel = world.dropped(word) - before, world.kernel_drops()["udp"] - kernel
         print(sent, counted, kernel)
+        answered = 100 * world.turns if word == "hello-rate" else 0
         # Some hellos are answered. What does not fit into a socket is a run, counted once.
-        assert 0 <= sent - counted <= (100 if word == "hello-rate" else 0) + RUN * kernel
+        assert 0 <= sent - counted <= answered + RUN * kernel
         assert path.probe(), "its own path suffered"
 
 
@@ -268,31 +316,31 @@ def test_ten_thousand_half_handshakes(world, many_files):
     words = "rate-limited", "handshake-timeout"
     before = [world.refused(word) for word in words]
     socks, most, descriptors = [], 0, world.descriptors()
-    with world.undisturbed(40 * MEBI) as mark:
-        mark()
+    try:
         started = time.monotonic()
-        with inside(world.lab.rogue):
-            for n in range(TEN_THOUSAND):
-                sock = socket.socket()
+        with world.undisturbed(64 * MEBI):
+            for n in world.each(TEN_THOUSAND, 5000):
+                with inside(world.lab.rogue):
+                    sock = socket.socket()
                 sock.bind((f"10.77.2.{n % SOURCES + 10}", 0))
                 with contextlib.suppress(OSError):
                     sock.connect((GATEWAY_V4[0], 443))
                     sock.send((b"", first[:len(first) // 2], first)[n % 3])
                 socks.append(sock)
-                while n > (time.monotonic() - started) * 5000:
-                    time.sleep(0.001)
                 if n % 200 == 0:
                     most = max(most, world.descriptors() - descriptors)
-        took = time.monotonic() - started
-        mark()
-    assert LIMITS["pending"] / 2 < most < LIMITS["pending"] + 8, f"{most} were kept at once"
-    wait_until(lambda: sum(map(world.refused, words)) - sum(before) == TEN_THOUSAND, 6,
-               "the end of all")
-    # Three quarters have their places at a time, for two seconds in such a crowd; the rest waits.
-    late, places = world.refused("handshake-timeout") - before[1], LIMITS["pending"] * 3 // 4
-    assert places <= late <= places * (1 + took / 2 + 1), f"{late} were kept in {took} s"
-    for sock in socks:
-        sock.close()
+            took = time.monotonic() - started
+        # Three quarters have their places at a time, for two seconds in such a crowd, and two more in
+        # which the reason arrives; the rest waits.
+        places = LIMITS["pending"] * 3 // 4
+        assert LIMITS["pending"] / 2 < most < LIMITS["pending"] + places + 8, f"{most} were kept"
+        wait_until(lambda: sum(map(world.refused, words)) - sum(before) == TEN_THOUSAND, 6,
+                   "the end of all")
+        late = world.refused("handshake-timeout") - before[1]
+        assert places <= late <= places * (1 + took / 2 + 1), f"{late} were kept in {took} s"
+    finally:
+        for sock in socks:
+            sock.close()
 
 
 GOODBYES = {
@@ -314,14 +362,18 @@ def refused_at_once(world):
 
 @pytest.mark.parametrize("talks", [False, True], ids=["silent", "talking"])
 @pytest.mark.parametrize("whose", GOODBYES)
-def test_told_to_go_and_stays(world, whose, talks):
+def test_told_to_go_and_stays(the_world, whose, talks):
     """The end of a connection is waited for so that its reason arrives, but not for long."""
-    descriptors = world.descriptors()
-    socks = [GOODBYES[whose](world) for _ in range(20)]
+    world = the_world
+    wait_until(lambda: world.descriptors() <= world.at_rest, 8, "the end of those before")
+    socks, most = [], 0
+    for _ in range(20):
+        socks.append(GOODBYES[whose](world))
+        most = max(most, world.descriptors() - world.at_rest)
     started = time.monotonic()
-    wait_until(lambda: world.descriptors() > descriptors + 15 or talks, 1, "waiting for their ends")
+    assert most >= 5, "nothing waits for their ends"
     taken = sum(talk(sock, 1) for sock in socks[:1]) if talks else 0
-    wait_until(lambda: world.descriptors() <= descriptors, 4, "given up", 0.1)
+    wait_until(lambda: world.descriptors() <= world.at_rest, 8, "given up", 0.1)
     print(f"{time.monotonic() - started:.1f} s, {taken / MEBI:.1f} MiB")
     assert taken < 16 * MEBI  # most of it in the socket's buffers
     for sock in socks:
@@ -349,19 +401,17 @@ def test_ten_thousand_hellos(world, whose):
         before = world.dropped(word)
         with inside(world.lab.wan):
             sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        with sock, world.undisturbed(8 * MEBI) as mark:
-            mark()
+        with sock, world.undisturbed(8 * MEBI):
             started = time.monotonic()
-            for n in range(TEN_THOUSAND):
+            for n in world.each(TEN_THOUSAND, 7000):
                 source = f"10.77.2.{n % SOURCES + 10}", 10_000 + n
                 sock.sendto(packet(source, (GATEWAY_V4[0], 443),
                                    hello(app_id or os.urandom(32), n)), (GATEWAY_V4[0], 0))
-                while n > (time.monotonic() - started) * 7000:
-                    time.sleep(0.001)
-            mark()
+            took = time.monotonic() - started
         counted = world.dropped(word) - before
-        # A few open a candidate, and are asked whether they are there.
-        assert TEN_THOUSAND - (100 if app_id else 0) <= counted <= TEN_THOUSAND
+        # Twenty a second of each of two workers open a candidate, and are asked whether they are there.
+        asked = 40 * took + 100 if app_id else 0
+        assert TEN_THOUSAND - asked <= counted <= TEN_THOUSAND
         if whose == "of-a-session":
             path = peer.dtls()
             assert path.handshake() and path.probe()

@@ -440,7 +440,9 @@ struct rig_peer *rig_attach(struct rig *rig, const struct rig_flow *flow)
 		     &(struct worker_order){.kind = WORKER_LEARN,
 					    .session = order.spec.session,
 					    .spec = flow_spec_copy(&order.spec)});
-	rig_post(rig, &order);
+	post(rig, 0, &order);
+	if (!flow->waits)
+		rig_step(rig);
 	return peer;
 }
 

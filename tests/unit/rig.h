@@ -43,6 +43,7 @@ struct rig_flow {
 	unsigned mtu;
 	const char *greeting, *early;
 	bool no_dtls, peer_is_stranger;
+	bool waits; /* the worker has the order, but has had no turn since */
 };
 
 struct rig_peer {

@@ -43,7 +43,7 @@ static bool give(struct bulk *bulk, const struct given *given)
 	bool waits = bulk_holds(bulk, len);
 
 	if (waits)
-		assert_true(bulk_put(bulk));
+		assert_null(bulk_put(bulk));
 	return waits;
 }
 
@@ -90,8 +90,6 @@ static void test_order(void **state)
 			sum += bulk_first(&bulk)->len;
 			assert_int_equal(bulk.bytes, sum);
 		}
-		make(&super, bulk_room(&bulk));
-		assert_false(bulk_put(&bulk));
 		for (uint16_t i = 0; i < BULK_MAX; i++) {
 			assert_int_equal(ip_get16(bulk_first(&bulk)->bytes + 20), i);
 			sum -= bulk_first(&bulk)->len;
@@ -100,6 +98,97 @@ static void test_order(void **state)
 			assert_int_equal(bulk.count, BULK_MAX - 1 - i);
 		}
 	}
+	bulk_done(&bulk);
+}
+
+/* Destinations by letter, as they come, and as they go: taken off the front, or lost. */
+static size_t make_for(char destination, struct bulk_packet *room)
+{
+	char address[] = "10.99.0.?";
+
+	address[8] = (char)('1' + (destination - 'a'));
+	room->header = (struct tun_header){.gso_type = TUN_GSO_UDP_L4};
+	return rig_udp_packet(RIG_CORP, address, 800, room->bytes);
+}
+
+static char letter_of(const struct bulk_packet *packet)
+{
+	return (char)('a' + packet->bytes[19] - 1);
+}
+
+static void put_for(struct bulk *bulk, char destination, char **lost)
+{
+	const struct bulk_packet *gone;
+
+	assert_true(bulk_holds(bulk, make_for(destination, bulk_room(bulk))));
+	gone = bulk_put(bulk);
+	if (gone)
+		*(*lost)++ = letter_of(gone);
+}
+
+/* '.' takes one off. */
+static void test_turns(void **state)
+{
+	static const struct {
+		const char *name, *given, *taken;
+	} rows[] = {
+		{"one", "aaa...", "aaa"},
+		{"a late one is next but for the one that was first", "aaaaab......", "abaaaa"},
+		{"by turns", "aaabbb......", "ababab"},
+		{"no credit for silence", "aaaa....aabbb.....", "aaaaababb"},
+		{"nor for one at a time", "aaaa.b.b.b.b.a...", "abababab"},
+		{"three", "aabbcc......", "abcabc"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char taken[32] = "", *next = taken, *lost = NULL;
+		struct bulk bulk = {0};
+
+		for (const char *c = rows[i].given; *c; c++) {
+			if (*c != '.') {
+				put_for(&bulk, *c, &lost);
+				continue;
+			}
+			*next++ = letter_of(bulk_first(&bulk));
+			bulk_drop_first(&bulk);
+		}
+		if (strcmp(taken, rows[i].taken) != 0)
+			fail_msg("%s: %s", rows[i].name, taken);
+		bulk_done(&bulk);
+	}
+}
+
+/* Who fills it loses, the newest first, whoever comes. */
+static void test_too_many(void **state)
+{
+	struct bulk bulk = {0};
+	char lost[8] = "", *next = lost;
+
+	(void)state;
+	for (int i = 0; i < BULK_MAX - 2; i++)
+		put_for(&bulk, 'a', &next);
+	assert_true(bulk_is_most(&bulk, bulk.first));
+	put_for(&bulk, 'b', &next);
+	put_for(&bulk, 'b', &next);
+	assert_string_equal(lost, "");
+	put_for(&bulk, 'b', &next);
+	put_for(&bulk, 'c', &next);
+	put_for(&bulk, 'a', &next);
+	assert_string_equal(lost, "aaa");
+	assert_int_equal(bulk.count, BULK_MAX);
+	assert_int_equal(bulk.bytes, BULK_MAX * bulk.first->len);
+	assert_int_equal(letter_of(bulk.first), 'a');
+	assert_true(bulk_is_most(&bulk, bulk.first));
+	bulk_drop_first(&bulk);
+	assert_int_equal(letter_of(bulk.first), 'b');
+	assert_false(bulk_is_most(&bulk, bulk.first));
+	while (bulk.count)
+		bulk_drop_first(&bulk);
+	/* What was lost is not held against it. */
+	put_for(&bulk, 'a', &next);
+	put_for(&bulk, 'b', &next);
+	assert_int_equal(letter_of(bulk.first), 'a');
 	bulk_done(&bulk);
 }
 
@@ -119,8 +208,8 @@ static void test_unreadable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_who_waits),
-		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_who_waits),  cmocka_unit_test(test_order),
+		cmocka_unit_test(test_turns),	   cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_unreadable),
 	};
 

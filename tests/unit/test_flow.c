@@ -187,6 +187,41 @@ static void test_drain(void **state)
 	assert_null(world->table.paths);
 }
 
+static void leave(struct world *world, struct flow *flow)
+{
+	struct replica_entry *entry = flow->entry;
+	struct flow_spec left = flow_leave(&world->table, flow, 1, 1000, 2000);
+
+	flow_spec_done(&left);
+	replica_vacate(&world->table.replica, entry);
+}
+
+/* A walk that pauses meets everybody else once, whoever goes or gets a new name meanwhile. */
+static void test_walk(void **state)
+{
+	struct world *world = *state;
+	struct flow *a = new_flow(world, 1, "10.99.0.1/32", 1);
+	struct flow *b = new_flow(world, 2, "10.99.0.2/32", 2);
+	struct flow *c = new_flow(world, 3, "10.99.0.3/32", 3);
+
+	world->table.cursor = b;
+	flow_free(&world->table, a);
+	assert_ptr_equal(world->table.cursor, b);
+	/* The last one stays the last. */
+	world->table.cursor = c;
+	leave(world, c);
+	assert_ptr_equal(world->table.cursor, c);
+	/* Another goes behind it. */
+	world->table.cursor = b;
+	leave(world, b);
+	assert_ptr_equal(world->table.cursor, c);
+	assert_ptr_equal(c->hh.next, b);
+	flow_free(&world->table, c);
+	assert_ptr_equal(world->table.cursor, b);
+	flow_free(&world->table, b);
+	assert_null(world->table.cursor);
+}
+
 /* The old one gone before it drained takes nothing of the next one's along. */
 static void test_free_after_replacement(void **state)
 {
@@ -394,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_app_id_lengths),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_free_after_replacement),
+		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_promote),
 		cmocka_unit_test(test_candidate_replaced),
 		cmocka_unit_test(test_same_path),

@@ -967,7 +967,7 @@ static void test_gro(void **state)
 	rig_free(rig);
 }
 
-/* In one run a hello, and behind it a record for the association that it opens. */
+/* In one run a hello, and behind it a record, which does not wait: it is nobody's yet. */
 static void test_gro_behind_a_hello(void **state)
 {
 	static const uint8_t data[53] = {DTLS_TYPE_DATA, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 40};
@@ -989,9 +989,91 @@ static void test_gro_behind_a_hello(void **state)
 	rig_step(rig);
 	assert_int_equal(rig_count(rig, COUNT_UDP_GRO_RX), 1);
 	assert_non_null(rig_flow_of(peer)->candidate);
-	assert_int_equal(rig_count(rig, COUNT_DROP_RECORD_EPOCH), 1);
-	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_PEER), 0);
+	assert_int_equal(rig_count(rig, COUNT_DROP_RECORD_EPOCH), 0);
+	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_PEER), 1);
 	rig_peer_free(peer);
+	rig_free(rig);
+}
+
+/* A worker whose socket holds hellos of one peer, as many as are said, and behind them a record of
+ * another, whose association is open. */
+static struct rig *rig_with_hellos(int hellos, struct rig_peer *ret[static 2])
+{
+	struct rig *rig = rig_new(false, NULL);
+	size_t len = good_packet();
+
+	ret[0] = rig_attach(rig, &(struct rig_flow){.id = 1});
+	ret[1] = rig_attach(rig, &(struct rig_flow){.id = 2, .session = 2, .own = "10.99.0.8/32"});
+	rig_shake(ret[0]);
+	rig_open_dtls(ret[1]);
+	dtls_handshake(ret[1]->dtls, NULL, 0);
+	for (int i = 1; i < hellos; i++)
+		send(ret[1]->udp, ret[1]->last, ret[1]->last_len, 0);
+	memmove(packet + 1, packet, len);
+	packet[0] = CSTP_DATA;
+	assert_true(dtls_seal(ret[0]->dtls, packet, len + 1));
+	return rig;
+}
+
+/* However many want to shake hands, a record goes to TUN in the turn in which it is found. */
+static void test_record_passes_hellos(void **state)
+{
+	struct rig_peer *peer[2];
+	struct rig *rig = rig_with_hellos(100, peer);
+
+	(void)state;
+	uv_run(&rig->worker->loop, UV_RUN_NOWAIT);
+	assert_true(rig_read_tun(rig, NULL, out) > 0);
+	assert_int_equal(rig_count(rig, COUNT_UDP_HANDSHAKES_RX), 2 + 100);
+	assert_null(rig_flow_of(peer[1])->candidate);
+	/* Without another datagram they get their turn. */
+	uv_run(&rig->worker->loop, UV_RUN_NOWAIT);
+	assert_non_null(rig_flow_of(peer[1])->candidate);
+	rig_shake(peer[1]);
+	assert_true(rig_flow_of(peer[1])->over_dtls);
+	rig_peer_free(peer[0]);
+	rig_peer_free(peer[1]);
+	rig_free(rig);
+}
+
+/* They wait in bounded space, and what is lost for that is counted. */
+static void test_too_many_hellos(void **state)
+{
+	struct rig_peer *peer[2];
+	struct rig *rig = rig_with_hellos(1, peer);
+	struct worker_socket *socket = &rig->worker->sockets[0];
+
+	(void)state;
+	for (int i = 0; i < 8000; i++) {
+		send(peer[1]->udp, peer[1]->last, peer[1]->last_len, 0);
+		if (i % 100 == 99)
+			socket->poll.poll_cb(&socket->poll, 0, UV_READABLE);
+	}
+	assert_true(rig->worker->backlog.bytes <= BACKLOG_BYTES);
+	assert_true(rig_count(rig, COUNT_DROP_BACKLOG_FULL) > 1000);
+	rig_step(rig);
+	assert_int_equal(rig->worker->backlog.bytes, 0);
+	assert_non_null(rig_flow_of(peer[1])->candidate);
+	rig_peer_free(peer[0]);
+	rig_peer_free(peer[1]);
+	rig_free(rig);
+}
+
+/* A hello that names nobody's App-ID costs no place there. */
+static void test_unknown_hello_does_not_wait(void **state)
+{
+	struct rig_peer *peer[2];
+	struct rig *rig = rig_with_hellos(1, peer);
+
+	(void)state;
+	rig_step(rig);
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT, .session = 2});
+	send(peer[1]->udp, peer[1]->last, peer[1]->last_len, 0);
+	uv_run(&rig->worker->loop, UV_RUN_NOWAIT);
+	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_APP_ID), 1);
+	assert_int_equal(rig->worker->backlog.bytes, 0);
+	rig_peer_free(peer[0]);
+	rig_peer_free(peer[1]);
 	rig_free(rig);
 }
 
@@ -1026,6 +1108,9 @@ int main(void)
 		cmocka_unit_test(test_second_association),
 		cmocka_unit_test(test_gro),
 		cmocka_unit_test(test_gro_behind_a_hello),
+		cmocka_unit_test(test_record_passes_hellos),
+		cmocka_unit_test(test_too_many_hellos),
+		cmocka_unit_test(test_unknown_hello_does_not_wait),
 	};
 
 	return cmocka_run_group_tests(tests, rig_open_program, rig_close_program);

@@ -67,29 +67,34 @@ static void carry(struct rig *rig, bool from_client)
 /* ---- TLS ---- */
 
 static const struct silence_row {
-	bool at_client;
+	bool at_client, stranger;
+	int64_t first_us;
 	size_t probes;
 	int64_t end_us;
 } silence_rows[] = {
-	{false, 5, 30 * RIG_S}, /* at 10, 15, 20, 25, 30 s */
-	{true, 3, 20 * RIG_S},
+	{false, true, 10 * RIG_S, 5, 30 * RIG_S},	       /* at 10, 15, 20, 25, 30 s */
+	{false, false, 12 * RIG_S + RIG_S / 2, 4, 30 * RIG_S}, /* at 12.5, 17.5, 22.5, 27.5 s */
+	{true, true, 10 * RIG_S, 3, 20 * RIG_S},
+	{true, false, 10 * RIG_S, 3, 20 * RIG_S},
 };
 
 static void test_silence_on_tls(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof(silence_rows) / sizeof(*silence_rows); i++) {
 		const struct silence_row *row = &silence_rows[i];
 		struct rig *rig = rig_new(row->at_client, NULL);
 		struct rig_peer *peer =
-			rig_attach(rig, &(struct rig_flow){.dpd_us = 10 * RIG_S, .no_dtls = true});
+			rig_attach(rig, &(struct rig_flow){.dpd_us = 10 * RIG_S,
+							   .no_dtls = true,
+							   .peer_is_stranger = row->stranger});
 		struct worker_event *event;
 
-		rig_pass(rig, 10 * RIG_S - TICK);
+		rig_pass(rig, row->first_us - TICK);
 		assert_int_equal(count_frames(peer, CSTP_DPD_REQUEST), 0);
 		rig_pass(rig, TICK);
 		assert_int_equal(count_frames(peer, CSTP_DPD_REQUEST), 1);
-		rig_pass(rig, row->end_us - 10 * RIG_S);
+		rig_pass(rig, row->end_us - row->first_us);
 		assert_int_equal(count_frames(peer, CSTP_DPD_REQUEST), row->probes - 1);
 		assert_null(rig_event(rig, WORKER_ENDED));
 		rig_pass(rig, TICK);
@@ -128,6 +133,44 @@ static void test_signs_of_life(void **state)
 	assert_int_equal(count_frames(peer, CSTP_DPD_REQUEST), 0);
 	rig_peer_free(peer);
 	rig_free(rig);
+}
+
+/* One exchange a period: the tund at the other end asks, and what it asks is answered. A stranger,
+ * who may wait for us to begin, is asked at the same time. */
+static void test_who_asks_on_tls(void **state)
+{
+	(void)state;
+	for (int stranger = 0; stranger < 2; stranger++) {
+		struct rig *rig = rig_new(false, NULL);
+		struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){
+								.dpd_us = 10 * RIG_S,
+								.keepalive_us = 10 * RIG_S,
+								.no_dtls = true,
+								.peer_is_stranger = stranger,
+							});
+		size_t asked = 0, answers = 0, keepalives = 0;
+
+		for (int i = 0; i < 10; i++) {
+			rig_pass(rig, 10 * RIG_S + TICK);
+			rig_send(peer, CSTP_DPD_REQUEST, NULL, 0);
+			for (ssize_t len = 0; len >= 0;) {
+				uint8_t record[CSTP_RECORD_MAX];
+				struct cstp_frame frame;
+
+				len = rig_read(peer, record);
+				if (len < 0 || !cstp_read_record(record, (size_t)len, &frame))
+					continue;
+				asked += frame.type == CSTP_DPD_REQUEST;
+				answers += frame.type == CSTP_DPD_RESPONSE;
+				keepalives += frame.type == CSTP_KEEPALIVE;
+			}
+		}
+		assert_int_equal(answers, 10);
+		assert_int_equal(asked, stranger ? 10 : 0);
+		assert_int_equal(keepalives, 0);
+		rig_peer_free(peer);
+		rig_free(rig);
+	}
 }
 
 /* Where nothing else was sent. */
@@ -829,6 +872,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_silence_on_tls),
 		cmocka_unit_test(test_signs_of_life),
+		cmocka_unit_test(test_who_asks_on_tls),
 		cmocka_unit_test(test_keepalives),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_sleeper_works),

@@ -632,6 +632,7 @@ static void test_hello_with_the_news(void **state)
 	/* As a loop does whose socket comes before its mailbox. */
 	rig->crew[B]->sockets[0].poll.poll_cb(&rig->crew[B]->sockets[0].poll, 0, UV_READABLE);
 	assert_int_equal(rig_count(rig, COUNT_DROP_UNKNOWN_APP_ID), 0);
+	rig_step(rig);
 	assert_true(has(peer, B, FLOW_GUEST));
 	rig_peer_free(peer);
 	rig_free(rig);

@@ -475,7 +475,7 @@ static void check_piece(const struct packet_spec *whole, const uint8_t *payload,
 
 static void check_split(const struct packet_spec *spec, size_t segment)
 {
-	size_t headers = header_len(spec), at = 0, index = 0, piece_len, len;
+	size_t headers = header_len(spec), at = 0, index = 0, piece_len, len, pieces;
 	struct room room = room_new(headers + spec->payload);
 	uint8_t *payload = malloc(spec->payload + 1), *piece;
 	struct offload_split split;
@@ -485,6 +485,7 @@ static void check_split(const struct packet_spec *spec, size_t segment)
 	len = build(spec, room.packet);
 	memcpy(payload, room.packet + headers, spec->payload);
 	header = make_gso(spec, room.packet, len, segment);
+	pieces = offload_pieces(&header, room.packet, len);
 	assert_int_equal(offload_split_init(&split, &header, room.packet, len), 0);
 	while (offload_split_next(&split, &piece, &piece_len)) {
 		bool last = at + piece_len - headers == spec->payload;
@@ -498,6 +499,7 @@ static void check_split(const struct packet_spec *spec, size_t segment)
 	}
 	assert_int_equal(at, spec->payload);
 	assert_int_equal(index, spec->payload ? (spec->payload + segment - 1) / segment : 1);
+	assert_int_equal(index, pieces);
 	free(payload);
 	free(room.start);
 }

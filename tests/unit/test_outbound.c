@@ -57,6 +57,33 @@ static void test_over_tls_then_dtls(void **state)
 	rig_free(rig);
 }
 
+/* A packet that comes singly leaves before TUN is asked for more; what comes in numbers leaves
+ * together. */
+static void test_alone_or_together(void **state)
+{
+	static const uint64_t sends[] = {1, 2, 1};
+	static const struct tun_header plain;
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){0});
+	size_t len = good_packet();
+
+	(void)state;
+	rig_shake(peer);
+	rig_write_tun(rig, NULL, packet, len);
+	for (size_t i = 0; i < sizeof(sends) / sizeof(sends[0]); i++) {
+		uint64_t before = rig_count(rig, COUNT_UDP_SENDS);
+
+		if (i > 0) {
+			assert_int_equal(tun_write(rig->tun, &plain, packet, len), 0);
+			assert_int_equal(tun_write(rig->tun, &plain, packet, len), 0);
+		}
+		rig_write_tun(rig, NULL, packet, len);
+		assert_int_equal(rig_count(rig, COUNT_UDP_SENDS) - before, sends[i]);
+	}
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 /* Each to its own, by the longest prefix; networks behind a site, too. */
 static void test_by_inner_destination(void **state)
 {
@@ -361,6 +388,46 @@ static void test_too_much_waits(void **state)
 	rig_free(rig);
 }
 
+/* Who floods one device loses, packet by packet counted; a stream to another loses nothing, and is
+ * not told that it is too fast. */
+static void test_flood_loses_its_own(void **state)
+{
+	enum { FLOOD = BULK_MAX + 8 };
+	static const struct tun_header run = {
+		.gso_type = TUN_GSO_UDP_L4,
+		.flags = TUN_CSUM_NEEDED,
+		.gso_size = 1000,
+		.hdr_len = 28,
+		.csum_start = 20,
+		.csum_offset = 6,
+	};
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *mad = rig_attach(rig, &(struct rig_flow){.id = 1, .session = 1});
+	struct rig_peer *good =
+		rig_attach(rig, &(struct rig_flow){.id = 2, .session = 2, .own = "10.99.0.8/32"});
+	size_t len = rig_udp_packet(RIG_CORP, RIG_DEVICE, 2500, packet);
+
+	(void)state;
+	rig_shake(mad);
+	rig_shake(good);
+	for (int i = 0; i < FLOOD; i++)
+		assert_int_equal(tun_write(rig->tun, &run, packet, len), 0);
+	rig->worker->bulk.bytes = 1600 * 1024;
+	len = rig_tcp_packet(RIG_CORP, "10.99.0.8", 0x10, 0, 1, 3000, packet);
+	rig_write_tun(rig, &super, packet, len);
+	rig->worker->bulk.bytes = 0;
+	for (uint32_t at = 1; at < 3000; at += 1000) {
+		assert_int_equal(rig_frame_udp(good, CSTP_DATA, out), 1040);
+		assert_int_equal(ip_get32(out + 24), at);
+	}
+	assert_int_equal(rig_flow_of(mad)->traffic.tx_packets, (BULK_MAX - 1) * 3);
+	assert_int_equal(rig_count(rig, COUNT_DROP_QUEUE_FULL), (FLOOD + 1 - BULK_MAX) * 3);
+	assert_int_equal(all_drops(rig), rig_count(rig, COUNT_DROP_QUEUE_FULL));
+	rig_peer_free(mad);
+	rig_peer_free(good);
+	rig_free(rig);
+}
+
 /* A stream may be cut anywhere; datagrams may not. */
 static void test_segments_that_do_not_fit(void **state)
 {
@@ -516,6 +583,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_over_tls_then_dtls),
+		cmocka_unit_test(test_alone_or_together),
 		cmocka_unit_test(test_by_inner_destination),
 		cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_client),
@@ -526,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_super_packet_is_split),
 		cmocka_unit_test(test_small_goes_first),
 		cmocka_unit_test(test_too_much_waits),
+		cmocka_unit_test(test_flood_loses_its_own),
 		cmocka_unit_test(test_segments_that_do_not_fit),
 		cmocka_unit_test(test_header_that_lies),
 		cmocka_unit_test(test_transport_udp),

@@ -157,6 +157,27 @@ static void test_cut(void **state)
 	rig_free(rig);
 }
 
+/* The device reads the answer to its request before why it is cut. */
+static void test_cut_at_once(void **state)
+{
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peer = rig_attach(rig, &(struct rig_flow){.session = 7,
+								   .greeting = "HTTP/1.1 200",
+								   .waits = true});
+
+	(void)state;
+	rig_post(rig, &(struct worker_order){.kind = WORKER_CUT,
+					     .session = 7,
+					     .reason = REASON_REVOKED});
+	assert_null(rig_flow_of(peer));
+	assert_null(rig->worker->newcomers);
+	assert_int_equal(rig_read(peer, out), 12);
+	assert_memory_equal(out, "HTTP/1.1 200", 12);
+	assert_int_equal(rig_frame(peer, CSTP_DISCONNECT, out), 1 + strlen("revoked"));
+	rig_peer_free(peer);
+	rig_free(rig);
+}
+
 static void test_silent_cut(void **state)
 {
 	struct rig *rig = rig_new(false, NULL);
@@ -327,6 +348,74 @@ static void test_report(void **state)
 	rig_free(rig);
 }
 
+/* Between the slices of a report: described, next, later. */
+static const uint64_t going[] = {1, 40, 65, 66, 100, 150};
+
+static void check_report(const struct worker_event *event, const void *tag, size_t flows,
+			 uint64_t packets)
+{
+	bool seen[256] = {false};
+	uint64_t sum = 0;
+
+	assert_non_null(event);
+	assert_ptr_equal(event->tag, tag);
+	assert_int_equal(event->flow_count, flows);
+	assert_int_equal(event->traffic.tx_packets, packets);
+	for (size_t i = 0; i < event->flow_count; i++) {
+		assert_in_range(event->flows[i].id, 1, 255);
+		assert_false(seen[event->flows[i].id]);
+		seen[event->flows[i].id] = true;
+		sum += event->flows[i].traffic.tx_packets;
+	}
+	assert_int_equal(sum, flows);
+	for (size_t i = 0; i < sizeof(going) / sizeof(*going); i++)
+		assert_false(seen[going[i]]);
+}
+
+/* Many are not described in one turn. What happens between turns: flows that have been, are next,
+ * or would be, go; each has carried one packet, which counts once. Two ask at once. */
+static void test_report_in_slices(void **state)
+{
+	enum { MANY = 150 };
+	struct rig *rig = rig_new(false, NULL);
+	struct rig_peer *peers[MANY];
+	size_t kept = MANY - sizeof(going) / sizeof(*going);
+	int first, second;
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++) {
+		char own[32], to[16];
+
+		snprintf(to, sizeof(to), "10.99.1.%zu", i + 1);
+		snprintf(own, sizeof(own), "%s/32", to);
+		peers[i] = attach(rig, i + 1, i + 1, own);
+		assert_true(reaches(rig, peers[i], to));
+	}
+	report_ask(rig->worker, &first);
+	report_ask(rig->worker, &second);
+	assert_null(rig_event(rig, WORKER_REPORTED));
+	assert_int_equal(rig->worker->table.cursor->spec.id, 65);
+	for (size_t i = 0; i < sizeof(going) / sizeof(*going); i++)
+		worker_end_flow(rig->worker, flow_find(&rig->worker->table, going[i]),
+				REASON_DISCONNECTED, false, NULL, "");
+	assert_int_equal(rig->worker->table.cursor->spec.id, 67);
+	rig_step(rig);
+	rig_step(rig);
+	check_report(rig_event(rig, WORKER_REPORTED), &first, kept, MANY);
+	check_report(rig_event(rig, WORKER_REPORTED), &second, kept, MANY);
+	assert_false(uv_is_active((uv_handle_t *)&rig->worker->report.turn));
+
+	/* The end of the worker is no reason to leave somebody without an answer. */
+	report_ask(rig->worker, &first);
+	report_ask(rig->worker, &second);
+	rig_post(rig, &(struct worker_order){.kind = WORKER_STOP, .reason = REASON_SHUTDOWN});
+	check_report(rig_event(rig, WORKER_REPORTED), &first, kept, MANY);
+	check_report(rig_event(rig, WORKER_REPORTED), &second, kept, MANY);
+	for (size_t i = 0; i < MANY; i++)
+		rig_peer_free(peers[i]);
+	rig_free(rig);
+}
+
 /* All end with the reason; what main still posts is taken, and comes to nothing. */
 static void test_stop(void **state)
 {
@@ -368,11 +457,13 @@ int main(void)
 		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_drained_is_closed),
 		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_cut_at_once),
 		cmocka_unit_test(test_silent_cut),
 		cmocka_unit_test(test_lingering),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_report),
+		cmocka_unit_test(test_report_in_slices),
 		cmocka_unit_test(test_stop),
 	};
 

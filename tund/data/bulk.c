@@ -48,6 +48,7 @@ static bool name_stream(struct bulk_packet *packet)
 	if (ip_read(packet->bytes, packet->len, &view) != IP_OK)
 		return false;
 	size = view.family == 4 ? 4 : 16;
+	packet->lane = (unsigned)(mix(0, view.destination, size) >> (64 - BULK_LANE_BITS));
 	packet->pair = mix(mix(view.protocol, view.source, size), view.destination, size);
 	packet->stream =
 		(packet->pair ^ ((uint64_t)view.source_port << 16 | view.destination_port)) *
@@ -78,22 +79,53 @@ bool bulk_holds(struct bulk *bulk, size_t len)
 	return name_stream(packet) && (is_super || is_behind(bulk, packet));
 }
 
-bool bulk_put(struct bulk *bulk)
+static void insert(struct bulk *bulk, struct bulk_packet *packet)
 {
-	struct bulk_packet *packet = bulk->spare;
+	struct bulk_packet **link = &bulk->first;
 
-	if (bulk->count == BULK_MAX)
-		return false;
-	bulk->spare = packet->next;
-	packet->next = NULL;
-	if (bulk->first)
-		bulk->last->next = packet;
-	else
-		bulk->first = packet;
-	bulk->last = packet;
+	while (*link && (*link)->turn <= packet->turn)
+		link = &(*link)->next;
+	packet->next = *link;
+	*link = packet;
+	if (!packet->next)
+		bulk->last = packet;
 	bulk->count++;
 	bulk->bytes += packet->len;
-	return true;
+}
+
+static void give_back(struct bulk *bulk, struct bulk_packet *packet)
+{
+	bulk->count--;
+	bulk->bytes -= packet->len;
+	packet->next = bulk->spare;
+	bulk->spare = packet;
+}
+
+/* Its lane is the one with most bytes, so nobody has to count them. */
+static const struct bulk_packet *lose_last(struct bulk *bulk)
+{
+	struct bulk_packet *lost = bulk->last, *before = bulk->first;
+
+	while (before->next != lost)
+		before = before->next;
+	before->next = NULL;
+	bulk->last = before;
+	bulk->ends[lost->lane] -= lost->len;
+	give_back(bulk, lost);
+	return lost;
+}
+
+const struct bulk_packet *bulk_put(struct bulk *bulk)
+{
+	struct bulk_packet *packet = bulk->spare;
+	uint64_t *end = &bulk->ends[packet->lane];
+
+	bulk->spare = packet->next;
+	/* Silence earns nothing: who comes anew is level with what went last. */
+	packet->turn = *end > bulk->turn ? *end : bulk->turn;
+	*end = packet->turn + packet->len;
+	insert(bulk, packet);
+	return bulk->count > BULK_MAX ? lose_last(bulk) : NULL;
 }
 
 struct bulk_packet *bulk_first(struct bulk *bulk)
@@ -106,8 +138,11 @@ void bulk_drop_first(struct bulk *bulk)
 	struct bulk_packet *packet = bulk->first;
 
 	bulk->first = packet->next;
-	bulk->count--;
-	bulk->bytes -= packet->len;
-	packet->next = bulk->spare;
-	bulk->spare = packet;
+	bulk->turn = bulk->first ? packet->turn : packet->turn + packet->len;
+	give_back(bulk, packet);
+}
+
+bool bulk_is_most(const struct bulk *bulk, const struct bulk_packet *packet)
+{
+	return packet->lane == bulk->last->lane;
 }

@@ -18,6 +18,7 @@
 	X(UDP_RECEIVES, "udp_receives")                                                            \
 	X(UDP_DATAGRAMS_RX, "udp_datagrams_rx")                                                    \
 	X(UDP_GRO_RX, "udp_gro_rx") /* receives of more than one datagram */                       \
+	X(UDP_HANDSHAKES_RX, "udp_handshakes_rx")                                                  \
 	X(TLS_RECORDS_TX, "tls_records_tx")                                                        \
 	X(TLS_RECORDS_RX, "tls_records_rx")                                                        \
 	X(DTLS_ASSOCIATIONS, "dtls_associations")                                                  \
@@ -53,6 +54,7 @@
 	X(DROP_CONGESTED, "congested")	 /* a stream's, so that it slows down: others wait */      \
 	X(DROP_TUN_FULL, "tun-full")                                                               \
 	X(DROP_HANDOVER_FULL, "handover-full") /* the worker that has the flow is behind */        \
+	X(DROP_BACKLOG_FULL, "backlog-full")   /* too many shake hands at once */                  \
 	X(DROP_NO_CHANNEL, "no-channel")       /* the session is away */                           \
 	X(DROP_RECORD_SHORT, "truncated")                                                          \
 	X(DROP_RECORD_TYPE, "not-dtls")                                                            \

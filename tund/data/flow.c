@@ -389,6 +389,13 @@ static void leave_session(struct flow_table *table, struct flow *flow)
 	replica_release(&table->replica, flow->entry);
 }
 
+/* A new name puts a flow behind all others, too. */
+static void leave_walk(struct flow_table *table, const struct flow *flow, bool renamed)
+{
+	if (table->cursor == flow && (flow->hh.next || !renamed))
+		table->cursor = flow->hh.next;
+}
+
 struct tls *flow_free(struct flow_table *table, struct flow *flow)
 {
 	struct tls *tls;
@@ -400,6 +407,7 @@ struct tls *flow_free(struct flow_table *table, struct flow *flow)
 	timers_cancel(&table->due, &flow->due);
 	leave_awake(table, flow);
 	leave_session(table, flow);
+	leave_walk(table, flow, false);
 	HASH_DEL(table->flows, flow);
 	tls = take(flow->spec.tls);
 	flow_spec_done(&flow->spec);
@@ -423,6 +431,7 @@ struct flow *flow_new_guest(struct flow_table *table, struct replica_entry *entr
 /* The shell needs an id of its own: the flow may come back. */
 static void rename_shell(struct flow_table *table, struct flow *flow)
 {
+	leave_walk(table, flow, true);
 	HASH_DEL(table->flows, flow);
 	flow->spec.id = FLOW_SHELL | ++table->shells;
 	HASH_ADD(hh, table->flows, spec.id, sizeof(flow->spec.id), flow);

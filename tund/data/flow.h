@@ -130,6 +130,8 @@ struct flow {
 	int poll_events;
 	void *worker;
 	struct flow *next_pending;
+	bool is_new; /* attached, and not yet watched */
+	struct flow *prev_new, *next_new;
 	/* Awake: it carries or changes, and is looked at every tick. Asleep: its buffers are released,
 	 * and it is looked at again when something is due. */
 	bool awake, touched;	 /* touched: something went on since the last look */
@@ -137,6 +139,8 @@ struct flow {
 	struct flow *prev_awake, *next_awake;
 	struct replica_entry *entry; /* its session's */
 	struct flow *next_of_session;
+	uint32_t report; /* the last that has it, as its row */
+	size_t report_row;
 	int64_t asked_us; /* a guest: when main was last told that it has shaken hands; 0: not yet
 			   */
 	UT_hash_handle hh;
@@ -144,6 +148,9 @@ struct flow {
 
 struct flow_table {
 	struct flow *flows; /* by id */
+	struct flow
+		*cursor; /* of a walk that goes on from turn to turn: the next one, who may go or
+				be renamed meanwhile; NULL: its end */
 	struct flow *awake;
 	struct timers due; /* those asleep */
 	struct flow_path *paths;

@@ -1,7 +1,9 @@
 /* A packet in, from a peer to this host:
  *
  *	1  inbound_udp     a batch of datagrams; GRO has joined those of one peer
- *	2  take_datagram   a hello opens a candidate; else the associations of the path it came by
+ *	2  take_datagram   what shakes hands waits in the backlog until packets have been served:
+ *	                   a hello opens a candidate (inbound_shake_hands); else the associations
+ *	                   of the path it came by
  *	3  open_record     the record filter, then authenticate and decrypt
  *	4  take_frame      data, probe, answer, keepalive, disconnect (inbound_tls joins here)
  *	5  deliver         what may travel at all; inner source must be the flow's own; access rules;
@@ -11,6 +13,7 @@
  * Functions stand the other way round, each behind those that it calls. */
 #include "data/inbound.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -24,6 +27,7 @@ enum {
 	CROWD = 4,		     /* runs at once: there may be more */
 	STREAM_PIECES = 16,	     /* neighbours: then it is one of those that fill the socket */
 	RECORDS_PER_RUN = 256,
+	BATCHES_PER_RUN = 8,	 /* of datagrams that only shake hands */
 	HELLO_PER_SECOND = 20,	 /* of one flow: candidates it may open; of one of them: repeats */
 	HELLO_VERIFY_FROM = 200, /* hellos a second beyond which "auto" verifies addresses first */
 	CANDIDATE_GRACE_US =
@@ -384,21 +388,13 @@ static bool take_flight(struct worker *worker, struct flow_assoc *first, const u
 }
 
 /* assoc: newest association of the path, or NULL. */
-static void take_datagram(struct worker *worker, struct worker_socket *socket,
-			  const struct udp_path *path, struct flow_assoc *assoc,
-			  const uint8_t *datagram, size_t len)
+static void take_records(struct worker *worker, struct flow_assoc *assoc, const uint8_t *datagram,
+			 size_t len)
 {
 	enum count refused = COUNT_DROP_UNKNOWN_PEER;
 	struct flow *flow = assoc ? assoc->flow : NULL;
 	struct dtls_record record;
-	const uint8_t *app_id;
 
-	if (!worker->options.is_client && dtls_record_hello(datagram, len, &app_id)) {
-		take_hello(worker, socket, path, app_id, datagram, len);
-		return;
-	}
-	if (assoc && is_handshake(datagram, len) && take_flight(worker, assoc, datagram, len))
-		return;
 	if (!assoc && dtls_record_read(datagram, len, &record))
 		refused = drop_of_record[dtls_record_read(datagram, len, &record)];
 	while (assoc && refused != COUNT_MAX) {
@@ -409,6 +405,60 @@ static void take_datagram(struct worker *worker, struct worker_socket *socket,
 	}
 	if (refused != COUNT_MAX)
 		flow_count_drop(flow, &worker->counts, refused);
+}
+
+static void take_handshake(struct worker *worker, struct worker_socket *socket,
+			   const struct udp_path *path, const uint8_t *datagram, size_t len)
+{
+	struct flow_assoc *assoc = flow_by_path(&worker->table, path, socket->index);
+	const uint8_t *app_id;
+
+	if (!worker->options.is_client && dtls_record_hello(datagram, len, &app_id))
+		take_hello(worker, socket, path, app_id, datagram, len);
+	else if (!assoc || !take_flight(worker, assoc, datagram, len))
+		take_records(worker, assoc, datagram, len);
+}
+
+bool inbound_shake_hands(struct worker *worker)
+{
+	struct backlog_datagram *next = backlog_take(&worker->backlog);
+
+	if (!next)
+		return false;
+	worker->now_us = clock_now_us();
+	take_handshake(worker, &worker->sockets[next->socket], &next->path, next->bytes, next->len);
+	free(next);
+	return true;
+}
+
+/* Whether it is worth a place in the backlog: who says hello is known by now. */
+static bool is_expected(struct worker *worker, const struct flow_assoc *assoc,
+			const uint8_t *datagram, size_t len)
+{
+	const uint8_t *app_id;
+
+	if (dtls_record_hello(datagram, len, &app_id))
+		return replica_by_app_id(&worker->table.replica, app_id);
+	return assoc;
+}
+
+/* assoc: newest association of the path, or NULL. */
+static void take_datagram(struct worker *worker, struct worker_socket *socket,
+			  const struct udp_path *path, struct flow_assoc *assoc,
+			  const uint8_t *datagram, size_t len)
+{
+	if (!is_handshake(datagram, len)) {
+		take_records(worker, assoc, datagram, len);
+		return;
+	}
+	worker->counts.of[COUNT_UDP_HANDSHAKES_RX]++;
+	if (worker->options.is_client || !is_expected(worker, assoc, datagram, len)) {
+		take_handshake(worker, socket, path, datagram, len);
+		return;
+	}
+	worker->counts.of[COUNT_DROP_BACKLOG_FULL] +=
+		backlog_put(&worker->backlog, path, socket->index, datagram, len);
+	worker_spare_time(worker);
 }
 
 /* ---- 1: the sockets ---- */
@@ -452,15 +502,16 @@ static bool is_too_much(struct worker *worker, int fd, int count)
 	return true;
 }
 
-void inbound_udp(struct worker *worker, struct worker_socket *socket)
+/* Whether there may be more, and this was of the kind that is only put aside. */
+static bool take_batch(struct worker *worker, struct worker_socket *socket)
 {
 	struct udp_run *runs = socket->runs;
-	uint64_t written = worker->counts.of[COUNT_TUN_WRITES];
+	const uint64_t *counts = worker->counts.of;
+	uint64_t others = counts[COUNT_UDP_DATAGRAMS_RX] - counts[COUNT_UDP_HANDSHAKES_RX];
 	int count = udp_receive(socket->receiver, socket->out.fd, runs);
 
-	/* What else there is waits for its turn: the other direction's may be an echo's answer. */
 	if (count <= 0)
-		return;
+		return false;
 	worker->now_us = clock_now_us();
 	worker->counts.of[COUNT_UDP_RECEIVES]++;
 	/* A device says hello once it has been greeted, and main has told us before. */
@@ -470,6 +521,18 @@ void inbound_udp(struct worker *worker, struct worker_socket *socket)
 		take_run(worker, socket, &runs[i]);
 	worker->lose_next = false;
 	inbound_flush(worker);
+	return count == UDP_BATCH &&
+	       others == counts[COUNT_UDP_DATAGRAMS_RX] - counts[COUNT_UDP_HANDSHAKES_RX];
+}
+
+void inbound_udp(struct worker *worker, struct worker_socket *socket)
+{
+	uint64_t written = worker->counts.of[COUNT_TUN_WRITES];
+
+	/* Records may be behind those who shake hands. What else there is waits for its turn: the
+	 * other direction's may be an echo's answer. */
+	for (int i = 0; i < BATCHES_PER_RUN && take_batch(worker, socket); i++)
+		;
 	/* What was written may be answered already: the kernel takes a packet all its way at once,
 	 * to a host that is one wire off and back. So an answer needs no wake-up of its own. */
 	if (written != worker->counts.of[COUNT_TUN_WRITES])

@@ -4,10 +4,11 @@
  * than two dpd (a gateway: three) and the channel is dead, which ends the flow. DTLS: a client
  * probes twice a second while something is carried, else every dpd, and takes a second and a half
  * (two dpd) without an answer for a blocked path: data moves to TLS, the old association is probed
- * on and a new one is tried, until one answers. A gateway follows its client's data (inbound.c) and
- * gives DTLS up by itself only when nothing is heard for two dpd; what a tund's own probes cause in
- * time it leaves to them, and asks, or says that it is there, a quarter later. An answer counts, data does not:
- * a path may be blocked one way.
+ * on and a new one is tried, until one answers. An answer counts, data does not: a path may be
+ * blocked one way. A gateway follows its client's data (inbound.c) and gives DTLS up by itself only
+ * when nothing is heard for two dpd. On both channels it leaves to a tund's own probes what they
+ * cause in time, and asks, or says that it is there, a quarter later: so an idle channel costs one
+ * exchange a dpd.
  *
  * Only flows that are awake are looked at each tick: those that carried something since the last
  * one, or are about to change. Of the others it is known when the next of all this is due; until
@@ -57,6 +58,24 @@ static int64_t min_us(int64_t a, int64_t b)
 static int64_t max_us(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* ---- whose turn it is to ask ---- */
+
+/* A tund's client asks by itself every dpd on each channel, and is answered: to do the same at the
+ * same time would nearly double what ten thousand quiet ones cost. */
+static int64_t gateway_patience_us(const struct flow *flow)
+{
+	return flow->spec.dpd_us + (flow->spec.peer_is_tund ? flow->spec.dpd_us / 4 : 0);
+}
+
+/* What a client's probes cause is sign enough, where they come no later. */
+static int64_t keepalive_after_us(const struct flow *flow)
+{
+	bool asked = flow->spec.dpd_us && flow->spec.dpd_us <= flow->spec.keepalive_us;
+
+	return asked ? max_us(flow->spec.keepalive_us, gateway_patience_us(flow))
+		     : flow->spec.keepalive_us;
 }
 
 /* ---- path MTU ---- */
@@ -286,13 +305,6 @@ static void tick_udp_client(struct worker *worker, struct flow *flow, int64_t no
 	}
 }
 
-/* A tund's client asks by itself every dpd, and is answered: to do the same at the same time would
- * nearly double what ten thousand quiet ones cost. */
-static int64_t gateway_patience_us(const struct flow *flow)
-{
-	return flow->spec.dpd_us + (flow->spec.peer_is_tund ? flow->spec.dpd_us / 4 : 0);
-}
-
 static void tick_udp_gateway(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	int64_t dpd = flow->spec.dpd_us, silent = now_us - flow->udp.heard_us;
@@ -308,14 +320,6 @@ static void tick_udp_gateway(struct worker *worker, struct flow *flow, int64_t n
 		probe_udp(worker, flow, now_us);
 }
 
-static int64_t keepalive_udp_us(const struct flow *flow)
-{
-	bool asked = flow->spec.dpd_us && flow->spec.dpd_us <= flow->spec.keepalive_us;
-
-	return asked ? max_us(flow->spec.keepalive_us, gateway_patience_us(flow))
-		     : flow->spec.keepalive_us;
-}
-
 static void tick_udp(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	if (!flow->active)
@@ -324,7 +328,7 @@ static void tick_udp(struct worker *worker, struct flow *flow, int64_t now_us)
 		tick_udp_client(worker, flow, now_us);
 	else if (flow->spec.dpd_us)
 		tick_udp_gateway(worker, flow, now_us);
-	if (flow->spec.keepalive_us && now_us - flow->udp.sent_us >= keepalive_udp_us(flow))
+	if (flow->spec.keepalive_us && now_us - flow->udp.sent_us >= keepalive_after_us(flow))
 		outbound_frame(worker, flow, OUTBOUND_DTLS, CSTP_KEEPALIVE, NULL, 0);
 }
 
@@ -400,18 +404,20 @@ static bool tick_key_age(struct worker *worker, struct flow *flow)
 static bool tick_tls(struct worker *worker, struct flow *flow, int64_t now_us)
 {
 	int64_t dpd = flow->spec.dpd_us, silent = now_us - flow->tcp.heard_us;
-	int periods = worker->options.is_client ? TLS_DEAD_CLIENT : TLS_DEAD_GATEWAY;
+	bool is_client = worker->options.is_client;
+	int periods = is_client ? TLS_DEAD_CLIENT : TLS_DEAD_GATEWAY;
+	int64_t patience = is_client ? dpd : gateway_patience_us(flow);
 
 	if (dpd && silent > periods * dpd) {
 		worker_end_flow(worker, flow, REASON_PEER_TIMEOUT, true, NULL,
 				"nothing was heard on TLS");
 		return false;
 	}
-	if (dpd && silent >= dpd && now_us - flow->tcp.probed_us >= dpd / 2) {
+	if (dpd && silent >= patience && now_us - flow->tcp.probed_us >= dpd / 2) {
 		flow->tcp.probed_us = now_us;
 		outbound_frame(worker, flow, OUTBOUND_TLS, CSTP_DPD_REQUEST, NULL, 0);
 	}
-	if (flow->spec.keepalive_us && now_us - flow->tcp.sent_us >= flow->spec.keepalive_us)
+	if (flow->spec.keepalive_us && now_us - flow->tcp.sent_us >= keepalive_after_us(flow))
 		outbound_frame(worker, flow, OUTBOUND_TLS, CSTP_KEEPALIVE, NULL, 0);
 	return true;
 }
@@ -464,10 +470,10 @@ static int64_t tls_due_us(const struct flow *flow)
 	int64_t dpd = flow->spec.dpd_us, due = INT64_MAX;
 
 	if (dpd)
-		due = min_us(probe_due_us(&flow->tcp, dpd, dpd),
+		due = min_us(probe_due_us(&flow->tcp, gateway_patience_us(flow), dpd),
 			     flow->tcp.heard_us + TLS_DEAD_GATEWAY * dpd + 1);
 	if (flow->spec.keepalive_us)
-		due = min_us(due, flow->tcp.sent_us + flow->spec.keepalive_us);
+		due = min_us(due, flow->tcp.sent_us + keepalive_after_us(flow));
 	return due;
 }
 
@@ -482,7 +488,7 @@ static int64_t udp_due_us(const struct flow *flow, int64_t now_us)
 	if (dpd && now_us < dead_us)
 		due = min_us(probe_due_us(&flow->udp, gateway_patience_us(flow), dpd), dead_us);
 	if (flow->spec.keepalive_us)
-		due = min_us(due, flow->udp.sent_us + keepalive_udp_us(flow));
+		due = min_us(due, flow->udp.sent_us + keepalive_after_us(flow));
 	return due;
 }
 

@@ -92,7 +92,7 @@ void move_release(struct worker *worker, const struct worker_order *order)
 		return;
 	worker_unwatch(worker, flow);
 	worker_tell_flow(worker, WORKER_CARRIED, flow);
-	flow_add_traffic(&worker->carried, &flow->traffic);
+	report_leave(worker, flow);
 	adopt = xnew(struct worker_order);
 	adopt->kind = WORKER_ADOPT;
 	adopt->flow = order->flow;

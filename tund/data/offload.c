@@ -140,6 +140,21 @@ int offload_split_init(struct offload_split *split, const struct tun_header *hea
 	return 0;
 }
 
+size_t offload_pieces(const struct tun_header *header, const uint8_t *packet, size_t len)
+{
+	uint8_t gso_type = header->gso_type & (uint8_t)~TUN_GSO_ECN;
+	struct ip_view view;
+	size_t headers;
+
+	if (gso_type == TUN_GSO_NONE || header->gso_size == 0 ||
+	    ip_read(packet, len, &view) != IP_OK)
+		return 1;
+	headers = measure_headers(packet, &view, gso_type);
+	if (headers == 0 || len <= headers)
+		return 1;
+	return (len - headers + header->gso_size - 1) / header->gso_size;
+}
+
 /* Writes the TCP header's varying fields, and takes CWR from the template after the first. */
 static void write_tcp(struct offload_split *split, uint8_t *tcp, size_t payload, bool last)
 {

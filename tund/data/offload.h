@@ -49,6 +49,8 @@ struct offload_split {
 int offload_split_init(struct offload_split *split, const struct tun_header *header,
 		       uint8_t *packet, size_t len);
 bool offload_split_next(struct offload_split *split, uint8_t **ret_piece, size_t *ret_len);
+/* How many that would be: to count a packet that is dropped whole. */
+size_t offload_pieces(const struct tun_header *header, const uint8_t *packet, size_t len);
 
 /* ---- join ----
  *

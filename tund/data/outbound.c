@@ -140,11 +140,14 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 	seal_pieces(worker, flow, header, packet, len);
 }
 
-static size_t count_pieces(const struct bulk_packet *packet)
+/* Where too much waits already, something is lost for it. */
+static void put_bulk(struct worker *worker)
 {
-	size_t size = packet->header.gso_size;
+	const struct bulk_packet *lost = bulk_put(&worker->bulk);
 
-	return size && packet->len > size ? packet->len / size : 1;
+	if (lost)
+		worker->counts.of[COUNT_DROP_QUEUE_FULL] +=
+			offload_pieces(&lost->header, lost->bytes, lost->len);
 }
 
 /* 1: what is small goes at once, what is bulk waits until nothing else is there. */
@@ -164,19 +167,24 @@ static void read_tun(struct worker *worker)
 			worker->counts.of[COUNT_TUN_SUPER_RX]++;
 		if (!bulk_holds(bulk, (size_t)len))
 			take_packet(worker, &room->header, room->bytes, (size_t)len);
-		else if (!bulk_put(bulk))
-			worker->counts.of[COUNT_DROP_QUEUE_FULL] += count_pieces(room);
+		else
+			put_bulk(worker);
+		/* Nothing is expected behind it: it need not wait for the call that says so. */
+		if (worker->sparse)
+			worker_flush(worker);
+		worker->sparse = false;
 	}
 }
 
 /* Whether a stream has to be told that it is too fast: by one packet lost, as it would be told by
- * any router, and then not again until it can have heard. */
+ * any router, and then not again until it can have heard. Not where others fill the queue. */
 static bool is_too_much(struct worker *worker, const struct bulk_packet *packet)
 {
 	uint8_t gso = packet->header.gso_type & (uint8_t)~TUN_GSO_ECN;
 
 	if ((gso != TUN_GSO_TCPV4 && gso != TUN_GSO_TCPV6) || worker->bulk.bytes < BULK_BYTES ||
-	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US)
+	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US ||
+	    !bulk_is_most(&worker->bulk, packet))
 		return false;
 	worker->bulk_lost_us = worker->now_us;
 	return true;
@@ -197,6 +205,7 @@ static size_t take_bulk(struct worker *worker)
 
 void outbound_run(struct worker *worker)
 {
+	uint64_t reads = worker->counts.of[COUNT_TUN_READS];
 	size_t bytes = 0;
 
 	worker->now_us = clock_now_us();
@@ -207,6 +216,7 @@ void outbound_run(struct worker *worker)
 	}
 	worker_flush(worker);
 	worker_publish(worker);
+	worker->sparse = worker->counts.of[COUNT_TUN_READS] - reads <= 1;
 	worker_come_back(worker, worker->bulk.count > 0);
 }
 

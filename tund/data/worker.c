@@ -5,8 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <utlist.h>
+
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
 #include "data/inbound.h"
 #include "data/liveness.h"
@@ -18,6 +21,7 @@ enum {
 	LINGER_BYTES = 1024 * 1024, /* read and thrown away at most */
 	DRAIN_US = 3 * 1000000,
 	FOREIGN_US = 60 * 1000000,
+	SPARE_US = 1000, /* for what can wait, between one look at packets and the next */
 	PUBLISH_BYTES = 128 * 1024, /* handed over in the midst of a batch: somebody may begin */
 };
 
@@ -112,6 +116,8 @@ static void watch_tcp(struct flow *flow)
 {
 	int events = UV_READABLE;
 
+	if (!flow->poll) /* a newcomer */
+		return;
 	if (tls_wants_write(flow->spec.tls))
 		events |= UV_WRITABLE;
 	if (events == flow->poll_events)
@@ -120,11 +126,30 @@ static void watch_tcp(struct flow *flow)
 	uv_poll_start(flow->poll, events, on_tcp);
 }
 
+/* Thousands of channels may have been closed at once: packets do not wait for all of them. */
+static void serve_packets(struct worker *worker)
+{
+	int64_t now_us = clock_now_us();
+
+	if (worker->turn_us == 0)
+		worker->turn_us = now_us;
+	if (now_us - worker->turn_us < SPARE_US)
+		return;
+	for (size_t i = 0; i < worker->options.socket_count && !worker->stopped; i++)
+		inbound_udp(worker, &worker->sockets[i]);
+	if (!worker->stopped)
+		outbound_run(worker);
+	worker->turn_us = clock_now_us();
+}
+
 static void on_tcp(uv_poll_t *poll, int status, int events)
 {
 	struct flow *flow = poll->data;
 	struct worker *worker = flow->worker;
 
+	serve_packets(worker);
+	if (uv_is_closing((uv_handle_t *)poll)) /* an order has come, and the flow is gone */
+		return;
 	if (status < 0) /* libuv has stopped watching */
 		flow->poll_events = 0;
 	if ((events & UV_WRITABLE) && tls_flush(flow->spec.tls) != TLS_AGAIN)
@@ -151,6 +176,13 @@ static void flush_pending(struct worker *worker)
 		tls_flush(flow->spec.tls); /* what fails is found by the next read */
 		watch_tcp(flow);
 	}
+}
+
+static void leave_newcomers(struct worker *worker, struct flow *flow)
+{
+	if (flow->is_new)
+		DL_DELETE2(worker->newcomers, flow, prev_new, next_new);
+	flow->is_new = false;
 }
 
 static void forget_pending(struct worker *worker, struct flow *flow)
@@ -247,19 +279,11 @@ void worker_say_bye(struct worker *worker, struct tls *tls, const char *bye)
 
 /* ---- flows come and go ---- */
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
 void worker_unwatch(struct worker *worker, struct flow *flow)
 {
 	forget_pending(worker, flow);
-	if (!flow->poll)
-		return;
-	uv_poll_stop(flow->poll);
-	uv_close((uv_handle_t *)flow->poll, on_poll_closed);
-	flow->poll = NULL;
+	leave_newcomers(worker, flow);
+	loop_close_poll(&flow->poll);
 	flow->poll_events = 0;
 }
 
@@ -281,7 +305,7 @@ static void drop_flow(struct worker *worker, struct flow *flow, const char *bye)
 {
 	/* The run may hold records of its association. */
 	batch_flush(&worker->batch);
-	flow_add_traffic(&worker->carried, &flow->traffic);
+	report_leave(worker, flow);
 	worker_unwatch(worker, flow);
 	if (worker->current == flow)
 		worker->current = NULL;
@@ -336,7 +360,7 @@ static void drop_idle_guest(struct worker *worker, uint64_t session)
 
 static void attach(struct worker *worker, struct worker_order *order)
 {
-	uint64_t replaces = order->spec.replaces, id = order->spec.id;
+	uint64_t replaces = order->spec.replaces;
 	struct flow *flow;
 
 	drop_idle_guest(worker, order->spec.session);
@@ -348,10 +372,26 @@ static void attach(struct worker *worker, struct worker_order *order)
 		tls_write(flow->spec.tls, flow->spec.greeting.data, flow->spec.greeting.len);
 	buf_wipe(&flow->spec.greeting);
 	worker_tell_flow(worker, WORKER_ATTACHED, flow);
+	flow->is_new = true;
+	DL_APPEND2(worker->newcomers, flow, prev_new, next_new);
+	worker_spare_time(worker);
+}
+
+/* What the kernel does for a newcomer costs more than all that attach does. False: there is none. */
+static bool greet_newcomer(struct worker *worker)
+{
+	struct flow *flow = worker->newcomers;
+	uint64_t id;
+
+	if (!flow)
+		return false;
+	id = flow->spec.id;
+	leave_newcomers(worker, flow);
 	worker_watch(worker, flow);
 	flow = flow_find(&worker->table, id);
 	if (flow)
 		liveness_tick_flow(worker, flow);
+	return true;
 }
 
 /* ---- what other workers have ---- */
@@ -487,44 +527,6 @@ static void tune(struct worker *worker, const struct worker_order *order)
 	}
 }
 
-static void describe_flow(const struct flow *flow, struct worker_flow_report *ret)
-{
-	*ret = (struct worker_flow_report){
-		.id = flow->spec.id,
-		.session = flow->spec.session,
-		.traffic = flow->traffic,
-		.over_dtls = flow->over_dtls,
-		.is_open = flow->state == FLOW_OPEN,
-		.mtu = flow->mtu,
-		.idle_us = clock_now_us() - flow->carried_us,
-	};
-	memcpy(ret->drops, flow->drops, sizeof(ret->drops));
-	if (!flow->active)
-		return;
-	ret->peer = flow->active->path.peer;
-	snprintf(ret->cipher, sizeof(ret->cipher), "%s", dtls_cipher(flow->active->dtls));
-}
-
-static void report(struct worker *worker, const struct worker_order *order)
-{
-	struct worker_event *event = make_event(worker, WORKER_REPORTED, NULL);
-	struct flow *flow, *next;
-
-	event->tag = order->tag;
-	event->counts = worker->counts;
-	event->traffic = worker->carried;
-	event->udp_offloads = UDP_OFFLOAD_GSO | UDP_OFFLOAD_GRO;
-	for (size_t i = 0; i < worker->options.socket_count; i++)
-		event->udp_offloads &= worker->sockets[i].out.offloads;
-	event->flows = xnew_array(struct worker_flow_report, HASH_COUNT(worker->table.flows));
-	HASH_ITER(hh, worker->table.flows, flow, next)
-	{
-		flow_add_traffic(&event->traffic, &flow->traffic);
-		describe_flow(flow, &event->flows[event->flow_count++]);
-	}
-	tell(worker, event);
-}
-
 static void close_handle(uv_handle_t *handle, void *orders)
 {
 	if (!uv_is_closing(handle) && handle->type != UV_ASYNC && handle != mailbox_handle(orders))
@@ -533,6 +535,7 @@ static void close_handle(uv_handle_t *handle, void *orders)
 
 static void stop(struct worker *worker, struct worker_order *order)
 {
+	report_finish(worker);
 	cut_all(worker, order);
 	worker->stopped = true;
 	uv_walk(&worker->loop, close_handle, worker->orders);
@@ -575,7 +578,7 @@ static void on_order(struct mailbox_message *message, void *owner)
 		tune(worker, order);
 		break;
 	case WORKER_REPORT:
-		report(worker, order);
+		report_ask(worker, order->tag);
 		break;
 	case WORKER_STOP:
 		stop(worker, order);
@@ -601,7 +604,7 @@ void worker_hand_over(struct worker *worker, unsigned to, const struct tun_heade
 		      const uint8_t *packet, size_t len)
 {
 	if (!handover_put(worker->crew[to]->inbox, worker->index, header, packet, len)) {
-		worker->counts.of[COUNT_DROP_HANDOVER_FULL]++;
+		worker->counts.of[COUNT_DROP_HANDOVER_FULL] += offload_pieces(header, packet, len);
 		return;
 	}
 	worker->counts.of[COUNT_HANDED_OVER]++;
@@ -636,7 +639,8 @@ static void on_before_sleep(uv_prepare_t *prepare)
 {
 	struct worker *worker = prepare->data;
 
-	if (handover_may_sleep(worker->inbox))
+	worker->turn_us = 0;
+	if (!worker->inbox || handover_may_sleep(worker->inbox))
 		return;
 	outbound_take_handed(worker);
 	if (!handover_may_sleep(worker->inbox))
@@ -655,9 +659,6 @@ static void open_inbox(struct worker *worker)
 {
 	worker->inbox = handover_new(worker->crew_count, on_inbox, worker);
 	uv_async_init(&worker->loop, &worker->knock, on_knock);
-	uv_prepare_init(&worker->loop, &worker->before_sleep);
-	worker->before_sleep.data = worker;
-	uv_prepare_start(&worker->before_sleep, on_before_sleep);
 	uv_check_init(&worker->loop, &worker->after_sleep);
 	worker->after_sleep.data = worker;
 	uv_check_start(&worker->after_sleep, on_after_sleep);
@@ -683,6 +684,29 @@ void worker_come_back(struct worker *worker, bool soon)
 		uv_idle_start(&worker->rest, on_rest);
 	else
 		uv_idle_stop(&worker->rest);
+}
+
+/* Packets have had their turn. The new ones and who shakes hands get theirs by turns. */
+static void on_spare(uv_idle_t *spare)
+{
+	struct worker *worker = spare->data;
+	int64_t until_us = clock_now_us() + SPARE_US;
+	bool more;
+
+	do {
+		more = greet_newcomer(worker);
+		more |= inbound_shake_hands(worker);
+	} while (more && clock_now_us() < until_us);
+	inbound_flush(worker);
+	worker_flush(worker);
+	if (!more)
+		uv_idle_stop(spare);
+}
+
+void worker_spare_time(struct worker *worker)
+{
+	if (!worker->stopped)
+		uv_idle_start(&worker->spare, on_spare);
 }
 
 static void on_udp(uv_poll_t *poll, int status, int events)
@@ -745,6 +769,12 @@ static void open_loop(struct worker *worker)
 	uv_timer_init(&worker->loop, &worker->tick);
 	worker->tick.data = worker;
 	uv_timer_start(&worker->tick, on_tick, LIVENESS_TICK_MS, LIVENESS_TICK_MS);
+	report_open(worker);
+	uv_idle_init(&worker->loop, &worker->spare);
+	worker->spare.data = worker;
+	uv_prepare_init(&worker->loop, &worker->before_sleep);
+	worker->before_sleep.data = worker;
+	uv_prepare_start(&worker->before_sleep, on_before_sleep);
 	open_sockets(worker);
 	if (worker->crew_count > 1)
 		open_inbox(worker);
@@ -811,6 +841,7 @@ static void free_worker(struct worker *worker)
 	handover_free(worker->inbox);
 	move_forget_farewells(worker, INT64_MAX);
 	bulk_done(&worker->bulk);
+	backlog_done(&worker->backlog);
 	free(worker->plain);
 	free(worker->join_packet);
 	free(worker);

@@ -18,10 +18,12 @@
 
 #include "base/mailbox.h"
 #include "config/config.h"
+#include "data/backlog.h"
 #include "data/bulk.h"
 #include "data/flow.h"
 #include "data/handover.h"
 #include "data/offload.h"
+#include "data/report.h"
 
 enum {
 	WORKER_SOCKETS_MAX = 16,
@@ -152,17 +154,22 @@ struct worker {
 	uv_check_t after_sleep;
 	bool stopped; /* orders may still come, as long as main has not heard of it */
 	uv_poll_t tun_poll;
-	uv_idle_t rest; /* of the bulk */
+	uv_idle_t rest;	 /* of the bulk */
+	uv_idle_t spare; /* runs while there is what can wait: newcomers, the backlog */
+	int64_t turn_us; /* since when TLS channels have had this turn of the loop; 0: not yet */
 	uv_timer_t tick;
 	struct worker_socket sockets[WORKER_SOCKETS_MAX];
 	struct dtls_setup dtls;
 	struct flow_table table;
 	struct flow *current; /* client: where everything goes */
 	struct flow *pending; /* TLS channels to flush after the batch */
+	struct flow *newcomers;
+	struct backlog backlog; /* a gateway's */
 	struct worker_lingering *lingering;
 	struct move_farewell *farewells;
 	struct batch batch;
 	struct bulk bulk;
+	bool sparse;	 /* TUN gave no more than one packet when last asked */
 	bool lose_piece; /* of the super-packet at hand, so that its stream slows down */
 	bool lose_next;	 /* the same, of the batch that came in */
 	int64_t bulk_lost_us, lost_us; /* when that was last so */
@@ -174,6 +181,7 @@ struct worker {
 	struct rate hello_rate; /* all flows: beyond it, hellos are verified ("auto") */
 	struct counts counts;
 	struct flow_traffic carried; /* by flows that are gone */
+	struct report report;
 };
 
 /* Starts the threads of workers that know each other; ret has room for count. 0 or -errno. */
@@ -193,6 +201,8 @@ void worker_hand_over(struct worker *worker, unsigned to, const struct tun_heade
 		      const uint8_t *packet, size_t len);
 /* Behind a batch of those. */
 void worker_publish(struct worker *worker);
+/* There is something that can wait until packets have been served. */
+void worker_spare_time(struct worker *worker);
 /* Whether outbound_run is to be called again though TUN has nothing new. */
 void worker_come_back(struct worker *worker, bool soon);
 
