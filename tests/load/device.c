@@ -1,13 +1,14 @@
 /* One device:
  *
  *	OFF ──▶ TCP ──▶ TLS ──▶ LOGIN ──▶ CONNECT ──▶ DTLS ──▶ UP
- *	 ▲       │       │       (skipped with a cookie)        │
+ *	 ▲       │       │       (skipped, as the gateway is a  │
+ *	 │       │       │        tund)                         │
  *	 │       └───────┴──────────┴─────────┴──▶ WAITING ◀────┘ lost, refused
  *	 └──dropped, left, or TLS ──▶ LEAVING when only a handshake is wanted
  *
- * Times and the order of things are a tund client's: an attempt may take 15 s; the first wait is a
- * second (five after a refusal), doubling to a minute, less up to a quarter by chance; a session
- * that had lasted ten seconds is dialled again at once. */
+ * Times and the order of things are a tund client's, and so are its waits (client/back_off) and what
+ * it asks for (client/request): an attempt may take 15 s; a session that had lasted ten seconds is
+ * dialled again at once. */
 #include "device.h"
 
 #include <errno.h>
@@ -15,29 +16,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/rand.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
 #include "client/answer.h"
+#include "client/back_off.h"
+#include "client/request.h"
 #include "sys/udp.h"
-#include "version.h"
 
 enum {
 	ATTEMPT_US = 15 * 1000000,
-	RETRY_FIRST_MS = 1000,
-	RETRY_MAX_MS = 60000,
-	RETRY_REFUSED_MS = 5000,
 	STABLE_US = 10 * 1000000,
 	ASSOCIATION_US = 4500000, /* it may take, then another is tried */
 	ASSOCIATION_RETRY_US = 5 * 1000000,
 	DEAD_PROBES = 4,
 	ANSWER_MAX = 256 * 1024,
 	ASSOCIATION_MTU = 1200,
-	OUTER_V4 = 20,
-	OUTER_V6 = 40,
-	OUTER_UDP = 8,
 	DPD_S = 30,
 	RECORD_MAX = CSTP_RECORD_MAX + CSTP_HEADER,
 };
@@ -85,23 +80,9 @@ bool device_has_moved(const struct device *device)
 
 /* ---- the end of an attempt or a session ---- */
 
-static void on_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
-static void close_poll(uv_poll_t **poll)
-{
-	if (!*poll)
-		return;
-	uv_poll_stop(*poll);
-	uv_close((uv_handle_t *)*poll, on_closed);
-	*poll = NULL;
-}
-
 static void close_association(struct device *device)
 {
-	close_poll(&device->udp_poll);
+	loop_close_poll(&device->udp_poll);
 	cleanup_close(&device->udp_fd);
 	dtls_free(take(device->dtls));
 }
@@ -109,26 +90,12 @@ static void close_association(struct device *device)
 static void close_all(struct device *device)
 {
 	close_association(device);
-	close_poll(&device->tcp_poll);
+	loop_close_poll(&device->tcp_poll);
 	device->tcp_events = 0;
 	tls_free(take(device->tls));
 	cleanup_close(&device->fd);
 	buf_wipe(&device->answer);
 	device->scanned = 0;
-}
-
-/* Doubling up to a minute, less a quarter of chance. */
-static int64_t back_off_us(const struct device *device, bool by_refusal)
-{
-	int64_t delay_ms = by_refusal ? RETRY_REFUSED_MS : RETRY_FIRST_MS;
-	uint8_t chance = 0;
-
-	for (unsigned i = 1; i < device->failures && delay_ms < RETRY_MAX_MS; i++)
-		delay_ms *= 2;
-	if (delay_ms > RETRY_MAX_MS)
-		delay_ms = RETRY_MAX_MS;
-	RAND_bytes(&chance, 1);
-	return (delay_ms - delay_ms / 4 * chance / 255) * CLOCK_MS_US;
 }
 
 static void fail(struct device *device, const char *why, bool by_refusal)
@@ -141,7 +108,9 @@ static void fail(struct device *device, const char *why, bool by_refusal)
 		device->failures = 0;
 	else
 		device->failures++;
-	device->retry_at_us = now_us + (device->failures ? back_off_us(device, by_refusal) : 0);
+	device->retry_at_us = now_us;
+	if (device->failures)
+		device->retry_at_us += back_off_ms(device->failures, by_refusal) * CLOCK_MS_US;
 	device->world->failed(device, why);
 	device_enter(device, DEVICE_WAITING);
 }
@@ -490,8 +459,6 @@ static void start_association(struct device *device, int64_t now_us)
 
 /* ---- LOGIN and CONNECT ---- */
 
-static const char agent[] = "OpenConnect VPN Agent (tund) v" TUND_VERSION;
-
 static void send_request(struct device *device, struct buf *request, enum device_state state)
 {
 	device_enter(device, state);
@@ -504,42 +471,35 @@ static void send_request(struct device *device, struct buf *request, enum device
 
 static void send_login(struct device *device)
 {
-	const char *host = device->world->host;
-	struct buf request = {0}, body = {0};
+	struct buf request = {0};
 
-	buf_print(&body,
-		  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-		  "<config-auth client=\"vpn\" type=\"init\" aggregate-auth-version=\"2\">"
-		  "<version who=\"vpn\">%s</version><device-id>linux-64</device-id>"
-		  "<group-access>https://%s/</group-access></config-auth>\n",
-		  TUND_VERSION, host);
-	buf_print(&request,
-		  "POST / HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: */*\r\n"
-		  "Accept-Encoding: identity\r\nX-Transcend-Version: 1\r\nX-Aggregate-Auth: 1\r\n"
-		  "Content-Type: application/xml; charset=utf-8\r\nContent-Length: %zu\r\n\r\n",
-		  host, agent, body.len);
-	buf_append(&request, body.data, body.len);
-	buf_done(&body);
+	request_login(&request, device->world->host);
 	device->world->counts.logins++;
 	send_request(device, &request, DEVICE_LOGIN);
+}
+
+static unsigned path_mtu(const struct device *device)
+{
+	int mtu = udp_path_mtu(device->tls->fd);
+
+	return mtu > 0 ? (unsigned)mtu : 0;
 }
 
 static void send_connect(struct device *device)
 {
 	struct buf request = {0};
-	int mtu = udp_path_mtu(device->tls->fd);
-	struct tunnel_offer offer = {
-		.base_mtu = mtu > 0 ? (unsigned)mtu : 0,
-		.want4 = true,
-		.want6 = true,
-		.full6 = true,
-		.psk = device->world->with_dtls,
-	};
+	char hostname[32];
 
-	snprintf(offer.agent, sizeof(offer.agent), "%s", agent);
-	snprintf(offer.hostname, sizeof(offer.hostname), "device-%05u", device->number);
-	snprintf(offer.cookie, sizeof(offer.cookie), "%s", device->cookie);
-	tunnel_params_write_offer(&request, &offer, device->world->host, &device->v4, &device->v6);
+	snprintf(hostname, sizeof(hostname), "device-%05u", device->number);
+	request_connect(&request, &(struct request_tunnel){
+					  .host = device->world->host,
+					  .hostname = hostname,
+					  .cookie = device->cookie,
+					  .path_mtu = path_mtu(device),
+					  .want_dtls = device->world->with_dtls,
+					  .held4 = &device->v4,
+					  .held6 = &device->v6,
+				  });
 	send_request(device, &request, DEVICE_CONNECT);
 }
 
@@ -577,23 +537,13 @@ static bool take_login(struct device *device, const struct http_head *head, size
 	return true;
 }
 
-static unsigned inner_mtu(const struct device *device, const struct tunnel_params *params)
-{
-	struct addr gateway = addr_of_endpoint(&device->world->gateway);
-	int path = udp_path_mtu(device->tls->fd);
-	int ours = path - (gateway.family == 6 ? OUTER_V6 : OUTER_V4) - OUTER_UDP -
-		   DTLS_OVERHEAD_GCM - 1;
-
-	return ours > 0 && (unsigned)ours < params->mtu ? (unsigned)ours : params->mtu;
-}
-
 static bool take_params(struct device *device, struct tunnel_params *params)
 {
 	int64_t now_us = clock_now_us();
 
 	device->v4 = params->v4;
 	device->v6 = params->v6;
-	device->mtu = inner_mtu(device, params);
+	device->mtu = dial_inner_mtu(&device->world->gateway, path_mtu(device), params->mtu);
 	device->dpd_us = (params->dpd_s ? params->dpd_s : DPD_S) * CLOCK_SECOND_US;
 	device->keepalive_us = params->keepalive_s * CLOCK_SECOND_US;
 	device->dtls_port = params->dtls_port;
@@ -620,7 +570,7 @@ static void take_connect(struct device *device, const struct http_head *head, si
 	     take_params(device, &params);
 	has_dtls = params.has_dtls;
 	tunnel_params_done(&params);
-	if (!ok) {
+	if (!ok || (!device->cookie[0] && !answer_gives_cookie(head, device->cookie, &result))) {
 		fail(device, "protocol-error", true);
 		return;
 	}
@@ -735,7 +685,7 @@ static void run_tls(struct device *device)
 	}
 	device->world->counts.handshakes++;
 	device->resumed = device->cookie[0] != '\0';
-	if (device->resumed)
+	if (device->resumed || device->tls->peer_is_tund)
 		send_connect(device);
 	else
 		send_login(device);

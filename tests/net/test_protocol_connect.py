@@ -15,7 +15,7 @@ import pytest
 
 import traffic
 from lab import CORP, wait_until
-from peers import Openconnect, start_gateway
+from peers import Openconnect, start_client, start_gateway
 from rawpeer import (BYE_RECONNECTING, BYE_USER, DISCONNECT, TUNNEL, Closed, Peer, connected,
                      request)
 
@@ -64,6 +64,27 @@ def test_10_connect_on_the_connection_of_the_login(lab, corp, device):
     peer.login()
     peer.connect()
     assert peer.probe()
+
+
+def test_connect_without_a_login_gives_the_cookie_that_brings_the_session_back(lab, corp, device):
+    """As a tund does it at a tund; and a cookie that was sent is not given again."""
+    gateway = start_gateway(lab, corp)
+    first = Peer(lab.laptop, device)
+    first.connect(cookie="")
+    assert first.probe() and first.answer.cookie
+    first.close()
+    second = connect_with(lab.laptop, device, first.answer.cookie)
+    assert (second.inner4, second.inner6) == (first.inner4, first.inner6) and second.probe()
+    assert second.answer.get("Set-Cookie") is None
+    assert connect_status(lab.laptop, corp.device("bob"), first.answer.cookie) == 401
+    assert gateway.status()["sessions"] == 1
+
+
+def test_a_tund_at_a_tund_asks_for_no_login(lab, corp, device):
+    gateway = start_gateway(lab, corp)
+    start_client(lab, corp, device).wait_status(state="up")
+    assert "request -> asking" in gateway.process.log()
+    assert "asking -> request" not in gateway.process.log()  # a login's answer
 
 
 def test_11_cookie_is_refused_with_another_identity(lab, corp, device):

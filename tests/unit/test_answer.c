@@ -128,12 +128,39 @@ static void test_in(void **state)
 	}
 }
 
+/* Of a CONNECT that no login came before. */
+static void test_gives_cookie(void **state)
+{
+	static const struct {
+		const char *fields, *cookie; /* NULL: none */
+	} rows[] = {
+		{SET("a=="), "a=="},
+		{SET("a; Secure; HttpOnly"), "a"},
+		{"", NULL},
+		{SET("; Secure"), NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char cookie[TUNNEL_PARAMS_COOKIE_MAX] = "", text[200];
+		struct dial_result got = {0};
+		struct http_head head;
+
+		snprintf(text, sizeof(text), "HTTP/1.1 200 CONNECTED\r\n%s\r\n", rows[i].fields);
+		head = read_head(text);
+		assert_int_equal(answer_gives_cookie(&head, cookie, &got), rows[i].cookie != NULL);
+		assert_string_equal(cookie, rows[i].cookie ? rows[i].cookie : "");
+		assert_int_equal(got.refused, rows[i].cookie == NULL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no),
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_in),
+		cmocka_unit_test(test_gives_cookie),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,6 +165,8 @@ static void test_handshake(void **state)
 	assert_string_equal(ends.gateway->verdict.cert->identity.name, "alice");
 	assert_string_equal(ends.device->verdict.cert->identity.name, GATEWAY_NAME);
 	assert_int_equal(ends.gateway->alert, -1);
+	assert_true(ends.device->peer_is_tund);
+	assert_false(ends.gateway->peer_is_tund);
 	tls_id(ends.gateway, gateway_id);
 	tls_id(ends.device, device_id);
 	assert_string_equal(gateway_id, device_id);

@@ -32,11 +32,24 @@ static const char *const certified[] = {"EC", "RSA", "RSA-PSS", "ED25519", "ED44
 static const char *const unused[] = {"DHX",  "DSA",	"SM2",	    "SCRYPT",
 				     "CMAC", "SIPHASH", "POLY1305", NULL};
 
+/* What neither the signature of a certificate nor a suite that we take is made with. A search for
+ * decoders walks over all of these as well, copying as it goes. MD5 stays, so that a certificate
+ * signed with it is refused for that. */
+static const char *const unused_digests[] = {
+	"KECCAK-KMAC-128", "KECCAK-KMAC-256", "BLAKE2S-256", "BLAKE2B-512", "SM3", "NULL", NULL};
+static const char *const unused_kdfs[] = {"SSKDF",   "PBKDF2", "PKCS12KDF",    "SSHKDF",
+					  "X963KDF", "KBKDF",  "X942KDF-ASN1", "SCRYPT",
+					  "KRB5KDF", NULL};
+static const char *const unused_macs[] = {"BLAKE2BMAC", "BLAKE2SMAC", "CMAC",
+					  "GMAC",	"KMAC-128",   "KMAC-256",
+					  "SIPHASH",	"POLY1305",   NULL};
+
 /* Filled by make_library, read by every thread after it. */
 static struct {
 	OSSL_LIB_CTX *library;
 	OSSL_PROVIDER *whole; /* in a context of its own */
-	OSSL_ALGORITHM keys[ALGORITHMS_MAX], decoders[ALGORITHMS_MAX];
+	OSSL_ALGORITHM keys[ALGORITHMS_MAX], decoders[ALGORITHMS_MAX], digests[ALGORITHMS_MAX],
+		kdfs[ALGORITHMS_MAX], macs[ALGORITHMS_MAX];
 	const OSSL_ALGORITHM *ciphers; /* NULL: the provider's own */
 } lean;
 
@@ -55,6 +68,21 @@ static bool is_among(const char *names, const char *const *list)
 static bool is_key_wanted(const OSSL_ALGORITHM *key)
 {
 	return !is_among(key->algorithm_names, unused);
+}
+
+static bool is_digest_wanted(const OSSL_ALGORITHM *digest)
+{
+	return !is_among(digest->algorithm_names, unused_digests);
+}
+
+static bool is_kdf_wanted(const OSSL_ALGORITHM *kdf)
+{
+	return !is_among(kdf->algorithm_names, unused_kdfs);
+}
+
+static bool is_mac_wanted(const OSSL_ALGORITHM *mac)
+{
+	return !is_among(mac->algorithm_names, unused_macs);
 }
 
 static bool is_decoder_wanted(const OSSL_ALGORITHM *decoder)
@@ -82,12 +110,24 @@ static const OSSL_ALGORITHM *query_operation(void *provider, int operation, int 
 {
 	(void)provider;
 	*no_cache = 0;
-	if (operation == OSSL_OP_KEYMGMT)
+	switch (operation) {
+	case OSSL_OP_KEYMGMT:
 		return lean.keys;
-	if (operation == OSSL_OP_DECODER)
+	case OSSL_OP_DECODER:
 		return lean.decoders;
-	if (operation == OSSL_OP_CIPHER && lean.ciphers)
-		return lean.ciphers;
+	case OSSL_OP_DIGEST:
+		return lean.digests;
+	case OSSL_OP_KDF:
+		return lean.kdfs;
+	case OSSL_OP_MAC:
+		return lean.macs;
+	case OSSL_OP_CIPHER:
+		if (lean.ciphers)
+			return lean.ciphers;
+		break;
+	default:
+		break;
+	}
 	return OSSL_PROVIDER_query_operation(lean.whole, operation, no_cache);
 }
 
@@ -135,6 +175,9 @@ static void make_library(void)
 	if (lean.whole) {
 		pick(OSSL_OP_KEYMGMT, is_key_wanted, lean.keys);
 		pick(OSSL_OP_DECODER, is_decoder_wanted, lean.decoders);
+		pick(OSSL_OP_DIGEST, is_digest_wanted, lean.digests);
+		pick(OSSL_OP_KDF, is_kdf_wanted, lean.kdfs);
+		pick(OSSL_OP_MAC, is_mac_wanted, lean.macs);
 		lean.ciphers = lean_cipher_list(
 			OSSL_PROVIDER_query_operation(lean.whole, OSSL_OP_CIPHER, &no_cache));
 	}

@@ -68,6 +68,19 @@ static bool is_named(const char *names, const char *name)
 	return strncmp(names, name, len) == 0 && (names[len] == ':' || names[len] == '\0');
 }
 
+/* The suites of TLS 1.3 and those of DTLS that we take. */
+static bool is_wanted(const char *names)
+{
+	static const char *const wanted[] = {"AES-256-GCM", "AES-128-GCM", "AES-256-CCM",
+					     "AES-128-CCM", "ChaCha20-Poly1305"};
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		if (is_named(names, wanted[i]))
+			return true;
+	}
+	return false;
+}
+
 const OSSL_ALGORITHM *lean_cipher_list(const OSSL_ALGORITHM *all)
 {
 	size_t count = 0;
@@ -75,6 +88,8 @@ const OSSL_ALGORITHM *lean_cipher_list(const OSSL_ALGORITHM *all)
 	for (; all && all->algorithm_names; all++) {
 		if (count == ALGORITHMS_MAX - 1)
 			return NULL;
+		if (!is_wanted(all->algorithm_names))
+			continue;
 		ciphers.list[count] = *all;
 		for (size_t i = 0; i < QUICKER; i++) {
 			if (is_named(all->algorithm_names, quicker[i]) &&

@@ -20,6 +20,11 @@ enum {
 	ALERT_PROTOCOL_VERSION = 70,
 };
 
+/* A gateway of ours says that it is one in its CertificateRequest, where whoever does not know an
+ * extension passes over it (RFC 8446, 4.3.2), and where nobody on the path can read it. The type is
+ * one for private use. */
+enum { EXTENSION_TUND = 0xff74 };
+
 static const char label[] = "EXPORTER-openconnect-psk";
 
 /* ---- what connections share ---- */
@@ -54,6 +59,26 @@ static void on_info(const SSL *ssl, int where, int value)
 
 	if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && value >> 8 == SSL3_AL_FATAL)
 		tls->alert = value & 0xff;
+}
+
+static int write_mark(SSL *ssl, unsigned type, unsigned context, const unsigned char **ret,
+		      size_t *ret_len, X509 *cert, size_t depth, int *alert, void *unused)
+{
+	(void)ssl, (void)type, (void)context, (void)cert, (void)depth, (void)alert, (void)unused;
+	*ret = NULL;
+	*ret_len = 0;
+	return 1;
+}
+
+static int read_mark(SSL *ssl, unsigned type, unsigned context, const unsigned char *bytes,
+		     size_t len, X509 *cert, size_t depth, int *alert, void *unused)
+{
+	struct tls *tls = SSL_get_app_data(ssl);
+
+	(void)type, (void)context, (void)bytes, (void)len, (void)cert, (void)depth, (void)alert;
+	(void)unused;
+	tls->peer_is_tund = true;
+	return 1;
 }
 
 static const char *last_error(char *buf, size_t size)
@@ -107,6 +132,10 @@ static SSL_CTX *make_ctx(const SSL_METHOD *method, const struct tls_options *opt
 	SSL_CTX_set_verify(made, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_cert_verify_callback(made, on_verify, NULL);
 	SSL_CTX_set_info_callback(made, on_info);
+	SSL_CTX_add_custom_ext(made, EXTENSION_TUND,
+			       SSL_EXT_TLS_ONLY | SSL_EXT_TLS1_3_ONLY |
+				       SSL_EXT_TLS1_3_CERTIFICATE_REQUEST,
+			       write_mark, NULL, NULL, read_mark, NULL);
 	ERR_clear_error();
 	if (SSL_CTX_use_certificate(made, options->leaf) == 1 &&
 	    (!options->chain || SSL_CTX_set1_chain(made, options->chain) == 1) &&

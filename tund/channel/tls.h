@@ -59,7 +59,8 @@ struct tls {
 	const char
 		*peer_name; /* client: the name asked for; borrowed until the handshake is done */
 	struct verdict verdict;
-	bool asked; /* the verdict has been reached */
+	bool asked;	   /* the verdict has been reached */
+	bool peer_is_tund; /* client: the gateway has said so in its handshake */
 };
 
 /* Takes fd (connected, non-blocking); a reference to trust is taken. NULL when out of memory. */

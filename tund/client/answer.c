@@ -118,6 +118,21 @@ static bool take_cookie(const struct http_head *head, const struct login_answer 
 	return set.len && http_text_copy(set, cookie, TUNNEL_PARAMS_COOKIE_MAX);
 }
 
+static void refuse_without_cookie(struct dial_result *result)
+{
+	refuse(result, REASON_PROTOCOL_ERROR,
+	       "the gateway let us in but gave no cookie that can be used");
+}
+
+bool answer_gives_cookie(const struct http_head *head, char cookie[static TUNNEL_PARAMS_COOKIE_MAX],
+			 struct dial_result *result)
+{
+	if (take_cookie(head, &(struct login_answer){0}, cookie))
+		return true;
+	refuse_without_cookie(result);
+	return false;
+}
+
 bool answer_lets_in(const struct http_head *head, const char *body, size_t len,
 		    char cookie[static TUNNEL_PARAMS_COOKIE_MAX], struct dial_result *result)
 {
@@ -129,8 +144,7 @@ bool answer_lets_in(const struct http_head *head, const char *body, size_t len,
 	case LOGIN_SUCCESS:
 		in = take_cookie(head, &answer, cookie);
 		if (!in)
-			refuse(result, REASON_PROTOCOL_ERROR,
-			       "the gateway let us in but gave no cookie that can be used");
+			refuse_without_cookie(result);
 		break;
 	case LOGIN_REFUSED:
 		name_refusal(&answer, result);

@@ -17,30 +17,23 @@
 #include <string.h>
 
 #include <openssl/err.h>
-#include <openssl/rand.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "client/back_off.h"
 #include "client/names.h"
 #include "client/netconf.h"
 #include "key/remote.h"
 
 enum {
-	RETRY_FIRST_MS = 1000,
-	RETRY_MAX_MS = 60000,
-	RETRY_REFUSED_MS = 5000, /* a refusal will not have changed in a second */
 	RETRY_REPLACED_MS = 60000,
 	RENEWAL_RETRY_MS = 30000,
 	STABLE_S = 10,	  /* a tunnel that lasted so long is dialled again at once */
 	DPD_S = 30,	  /* where the gateway names none: every one answers */
 	GIVE_BACK_S = 60, /* without a gateway for so long, the host gets its network back */
-	OUTER_V4 = 20,
-	OUTER_V6 = 40,
-	OUTER_UDP = 8,
-	CSTP_TYPE = 1,
-	THE_SESSION = 1, /* a client has one */
+	THE_SESSION = 1,  /* a client has one */
 };
 
 static void dial(struct client *client, bool renewal);
@@ -108,21 +101,6 @@ static void arm(struct client *client, int64_t delay_ms)
 	uv_timer_start(&client->retry, on_retry, (uint64_t)delay_ms, 0);
 }
 
-/* Doubling up to a minute, with up to a quarter of chance, so that a fleet does not come in step.
- */
-static int64_t back_off_ms(const struct client *client)
-{
-	int64_t delay_ms = client->last_refused ? RETRY_REFUSED_MS : RETRY_FIRST_MS;
-	uint8_t chance = 0;
-
-	for (unsigned i = 1; i < client->failures && delay_ms < RETRY_MAX_MS; i++)
-		delay_ms *= 2;
-	if (delay_ms > RETRY_MAX_MS)
-		delay_ms = RETRY_MAX_MS;
-	RAND_bytes(&chance, 1);
-	return delay_ms - delay_ms / 4 * chance / 255;
-}
-
 static void on_withdrawn(int error, const char *text, void *user)
 {
 	(void)user;
@@ -153,7 +131,8 @@ static void wait_and_retry(struct client *client, bool hopeless)
 	    (!client->last_refused || hopeless))
 		delay_ms = 0;
 	else
-		delay_ms = hopeless ? (int64_t)RETRY_MAX_MS : back_off_ms(client);
+		delay_ms = hopeless ? (int64_t)BACK_OFF_MAX_MS
+				    : back_off_ms(client->failures, client->last_refused);
 	client_enter(client, CLIENT_WAITING, NULL);
 	if (clock_wall() - client->lost_at >= GIVE_BACK_S)
 		withdraw(client);
@@ -188,12 +167,7 @@ static void count_failure(struct client *client, const struct dial_result *resul
 
 static unsigned inner_mtu(const struct dial_result *result)
 {
-	struct addr peer = addr_of_endpoint(&result->peer);
-	unsigned outer = (peer.family == 6 ? OUTER_V6 : OUTER_V4) + OUTER_UDP + DTLS_OVERHEAD_GCM +
-			 CSTP_TYPE;
-	unsigned ours = result->path_mtu > outer ? result->path_mtu - outer : result->params.mtu;
-
-	return ours < result->params.mtu ? ours : result->params.mtu;
+	return dial_inner_mtu(&result->peer, result->path_mtu, result->params.mtu);
 }
 
 static void add_own(struct prefix_list *own, const struct addr *addr)
@@ -343,7 +317,7 @@ static void go_up(struct client *client, struct dial_result *result)
 	if (client->stale)
 		arm(client, 0);
 	else if (rekey_s)
-		arm(client, (int64_t)rekey_s * 1000);
+		arm(client, back_off_early_ms((int64_t)rekey_s * 1000));
 	else
 		uv_timer_stop(&client->retry);
 }
@@ -617,7 +591,7 @@ static void end_session(struct client *client, struct dial_result *lost)
 	}
 	dial_cancel(take(client->dial));
 	client_enter(client, CLIENT_WAITING, lost->text);
-	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : RETRY_REFUSED_MS);
+	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : BACK_OFF_REFUSED_MS);
 }
 
 /* Some gateways (ocserv) end a session without a word, whatever the cause. */

@@ -1,7 +1,7 @@
 /* One attempt:
  *
  *	NAMES ──▶ RACE ──▶ TLS ──▶ LOGIN ──▶ CONNECT ──▶ done
- *	            ▲        │       (skipped with a cookie)
+ *	            ▲        │       (skipped with a cookie, and by a tund at a tund)
  *	            └────────┘ the network failed, not the peer: the next address
  *
  * NAMES    the fetch process resolves; a name that does not resolve now keeps its last addresses
@@ -9,7 +9,7 @@
  *          the first to answer wins. Sockets come from the parent
  * TLS      our certificate is shown, the gateway's is judged by pki/verify
  * LOGIN    POST, answered with a cookie
- * CONNECT  answered with what the tunnel is
+ * CONNECT  answered with what the tunnel is, and with a cookie where there was no login
  *
  * A gateway that closes the connection behind the login's answer is asked for CONNECT on another.
  * In TLS 1.3 a client learns that it was refused only from its first read: an alert, end or reset
@@ -25,11 +25,13 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
+#include "channel/dtls.h"
 #include "client/answer.h"
 #include "client/names.h"
+#include "client/request.h"
 #include "sys/udp.h"
-#include "version.h"
 
 enum {
 	ADDRESSES_MAX = 32,
@@ -38,6 +40,10 @@ enum {
 	TLS_TIMEOUT_MS = 15000,
 	ANSWER_MAX = 256 * 1024,
 	INFORMATIONAL_MAX = 4,
+	OUTER_V4 = 20,
+	OUTER_V6 = 40,
+	OUTER_UDP = 8,
+	CSTP_TYPE = 1,
 };
 
 enum dial_state { DIAL_NAMES, DIAL_RACE, DIAL_TLS, DIAL_LOGIN, DIAL_CONNECT };
@@ -78,25 +84,11 @@ struct dial {
 
 static void run_race(struct dial *dial);
 
-static void on_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
-static void close_poll(uv_poll_t **poll)
-{
-	if (!*poll)
-		return;
-	uv_poll_stop(*poll);
-	uv_close((uv_handle_t *)*poll, on_closed);
-	*poll = NULL;
-}
-
 /* ---- the end ---- */
 
 static void drop_runner(struct runner *runner)
 {
-	close_poll(&runner->poll);
+	loop_close_poll(&runner->poll);
 	cleanup_close(&runner->fd);
 	parent_link_forget(runner->dial->options.parent, runner);
 	free(runner);
@@ -114,7 +106,7 @@ static void drop_runners(struct dial *dial)
 
 static void drop_channel(struct dial *dial)
 {
-	close_poll(&dial->poll);
+	loop_close_poll(&dial->poll);
 	tls_free(dial->tls);
 	dial->tls = NULL;
 	buf_wipe(&dial->answer);
@@ -129,8 +121,7 @@ void dial_cancel(struct dial *dial)
 	names_forget(dial->options.names, dial);
 	drop_runners(dial);
 	drop_channel(dial);
-	uv_timer_stop(dial->timer);
-	uv_close((uv_handle_t *)dial->timer, on_closed);
+	loop_close_timer(&dial->timer);
 	prefix_list_done(&dial->result.outer);
 	tunnel_params_done(&dial->result.params);
 	buf_wipe(&dial->result.early);
@@ -193,25 +184,11 @@ static void send_request(struct dial *dial, struct buf *request, enum dial_state
 	watch(dial);
 }
 
-static const char agent[] = "OpenConnect VPN Agent (tund) v" TUND_VERSION;
-
 static void send_login(struct dial *dial)
 {
-	struct buf request = {0}, body = {0};
+	struct buf request = {0};
 
-	buf_print(&body,
-		  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-		  "<config-auth client=\"vpn\" type=\"init\" aggregate-auth-version=\"2\">"
-		  "<version who=\"vpn\">%s</version><device-id>linux-64</device-id>"
-		  "<group-access>https://%s/</group-access></config-auth>\n",
-		  TUND_VERSION, dial->host_field);
-	buf_print(&request,
-		  "POST / HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: */*\r\n"
-		  "Accept-Encoding: identity\r\nX-Transcend-Version: 1\r\nX-Aggregate-Auth: 1\r\n"
-		  "Content-Type: application/xml; charset=utf-8\r\nContent-Length: %zu\r\n\r\n",
-		  dial->host_field, agent, body.len);
-	buf_append(&request, body.data, body.len);
-	buf_done(&body);
+	request_login(&request, dial->host_field);
 	send_request(dial, &request, DIAL_LOGIN);
 }
 
@@ -219,21 +196,17 @@ static void send_connect(struct dial *dial)
 {
 	struct buf request = {0};
 	int mtu = udp_path_mtu(dial->tls->fd);
-	struct tunnel_offer offer = {
-		.base_mtu = mtu > 0 ? (unsigned)mtu : 0,
-		.want4 = true,
-		.want6 = true,
-		.full6 = true,
-		.psk = dial->options.want_dtls,
-	};
 
-	dial->result.path_mtu = offer.base_mtu;
-	snprintf(offer.agent, sizeof(offer.agent), "%s", agent);
-	snprintf(offer.hostname, sizeof(offer.hostname), "%s", dial->options.hostname);
-	snprintf(offer.cookie, sizeof(offer.cookie), "%s", dial->cookie);
-	tunnel_params_write_offer(&request, &offer, dial->host_field, &dial->options.held4,
-				  &dial->options.held6);
-	explicit_bzero(&offer, sizeof(offer));
+	dial->result.path_mtu = mtu > 0 ? (unsigned)mtu : 0;
+	request_connect(&request, &(struct request_tunnel){
+					  .host = dial->host_field,
+					  .hostname = dial->options.hostname,
+					  .cookie = dial->cookie,
+					  .path_mtu = dial->result.path_mtu,
+					  .want_dtls = dial->options.want_dtls,
+					  .held4 = &dial->options.held4,
+					  .held6 = &dial->options.held6,
+				  });
 	send_request(dial, &request, DIAL_CONNECT);
 }
 
@@ -314,11 +287,15 @@ static void take_connect(struct dial *dial, const struct http_head *head)
 		fail(dial, REASON_PROTOCOL_ERROR, true, error);
 		return;
 	}
+	if (!dial->cookie[0] && !answer_gives_cookie(head, dial->cookie, result)) {
+		fail_answer(dial);
+		return;
+	}
 	if (tls_export_psk(dial->tls, result->psk) < 0) {
 		fail(dial, REASON_INTERNAL, false, "TLS exports no key");
 		return;
 	}
-	close_poll(&dial->poll);
+	loop_close_poll(&dial->poll);
 	result->reason = REASON_NONE;
 	result->text[0] = '\0';
 	result->is_tund = is_tund(head);
@@ -467,7 +444,7 @@ static void run_tls(struct dial *dial)
 	log_info("connected to %s: %s %s %s, gateway \"%s\" (handshake %s)", dial->options.gateway,
 		 tls_version(dial->tls), tls_cipher(dial->tls), tls_group(dial->tls),
 		 dial->tls->verdict.cert ? dial->tls->verdict.cert->subject : "", dial->result.id);
-	if (dial->cookie[0])
+	if (dial->cookie[0] || dial->tls->peer_is_tund)
 		send_connect(dial);
 	else
 		send_login(dial);
@@ -500,7 +477,7 @@ static void win_race(struct dial *dial, struct runner *winner)
 	int fd = cleanup_take_fd(&winner->fd), on = 1;
 
 	dial->result.peer = winner->to;
-	close_poll(&winner->poll);
+	loop_close_poll(&winner->poll);
 	drop_runners(dial);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	dial->tls = tls_new(options->setup, false, fd, options->trust,
@@ -687,4 +664,13 @@ struct dial *dial_start(const struct dial_options *options,
 	}
 	names_ask(options->names, dial->host, on_names, dial);
 	return dial;
+}
+
+unsigned dial_inner_mtu(const struct endpoint *peer, unsigned path_mtu, unsigned offered)
+{
+	unsigned outer = (addr_of_endpoint(peer).family == 6 ? OUTER_V6 : OUTER_V4) + OUTER_UDP +
+			 DTLS_OVERHEAD_GCM + CSTP_TYPE;
+	unsigned ours = path_mtu > outer ? path_mtu - outer : offered;
+
+	return ours < offered ? ours : offered;
 }

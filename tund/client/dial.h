@@ -59,3 +59,6 @@ struct dial *dial_start(const struct dial_options *options,
 			void (*done)(struct dial_result *result, void *user), void *user);
 /* Ends it without calling done. NULL is fine. */
 void dial_cancel(struct dial *dial);
+/* What an inner packet may have: as much as the gateway offers, or less where a record of it would
+ * not fit the path (0: it is not known). Bytes. */
+unsigned dial_inner_mtu(const struct endpoint *peer, unsigned path_mtu, unsigned offered);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
 #include "wire/fetch_msg.h"
 
@@ -28,11 +29,6 @@ struct names {
 	struct lookup *lookups;
 };
 
-static void on_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
 static void drop_lookup(struct lookup *lookup)
 {
 	struct lookup **at = &lookup->names->lookups;
@@ -40,8 +36,7 @@ static void drop_lookup(struct lookup *lookup)
 	while (*at != lookup)
 		at = &(*at)->next;
 	*at = lookup->next;
-	uv_timer_stop(lookup->timeout);
-	uv_close((uv_handle_t *)lookup->timeout, on_closed);
+	loop_close_timer(&lookup->timeout);
 	free(lookup);
 }
 
@@ -111,8 +106,7 @@ void names_free(struct names *names)
 		return;
 	while (names->lookups)
 		drop_lookup(names->lookups);
-	uv_poll_stop(names->poll);
-	uv_close((uv_handle_t *)names->poll, on_closed);
+	loop_close_poll(&names->poll);
 	free(names);
 }
 

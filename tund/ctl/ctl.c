@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
 #include "ctl/commands.h"
 #include "ctl/reload.h"
@@ -45,21 +46,14 @@ struct ctl_request {
 	size_t stream_max;
 };
 
-static void on_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
 static void close_request(struct ctl_request *request)
 {
 	if (request->is_streaming)
 		request->stream.left(request->stream.user);
 	if (request->in_pieces)
 		request->pieces.done(request->pieces.user);
-	uv_poll_stop(request->poll);
-	uv_close((uv_handle_t *)request->poll, on_closed);
-	uv_timer_stop(request->silence);
-	uv_close((uv_handle_t *)request->silence, on_closed);
+	loop_close_poll(&request->poll);
+	loop_close_timer(&request->silence);
 	*request->link = request->next;
 	if (request->next)
 		request->next->link = request->link;

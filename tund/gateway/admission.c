@@ -1,5 +1,6 @@
 /* LOGIN    access? ──▶ a cookie, bound to the identity
- * CONNECT  access? ──▶ the cookie's session, or a new one ──▶ duplicate, full? ──▶ lease ──▶
+ * CONNECT  access? ──▶ the cookie's session, or a new one (a tund comes without a login, and its
+ *          cookie goes along with the answer) ──▶ duplicate, full? ──▶ lease ──▶
  *          parameters ──▶ the flow goes to a worker, the answer with it as its first record */
 #include "gateway/admission.h"
 
@@ -34,8 +35,8 @@ enum {
 
 static const char server_name[] = "tund";
 
-static void answer(struct gateway *gateway, struct handshake_event *event, unsigned status,
-		   enum reason reason, const char *cookie)
+static void answer(struct handshake_event *event, unsigned status, enum reason reason,
+		   const char *cookie)
 {
 	struct handshake_answer reply = {.status = status, .reason = reason};
 
@@ -43,7 +44,7 @@ static void answer(struct gateway *gateway, struct handshake_event *event, unsig
 		snprintf(reply.cookie, sizeof(reply.cookie), "%s", cookie);
 	reply.tls = event->tls;
 	event->tls = NULL;
-	handshake_answer(gateway->handshakes, event->handshake, &reply);
+	handshake_answer(event, &reply);
 	explicit_bzero(&reply, sizeof(reply));
 }
 
@@ -210,12 +211,12 @@ void admission_login(struct gateway *gateway, struct handshake_event *event)
 	char cookie[HANDSHAKE_COOKIE_TEXT];
 
 	if (reason != REASON_NONE) {
-		answer(gateway, event, 403, reason, NULL);
+		answer(event, 403, reason, NULL);
 	} else if (!make_cookie(cookie)) {
-		answer(gateway, event, 503, REASON_INTERNAL, NULL);
+		answer(event, 503, REASON_INTERNAL, NULL);
 	} else {
 		add_session(gateway, event->cert, cookie);
-		answer(gateway, event, 200, REASON_NONE, cookie);
+		answer(event, 200, REASON_NONE, cookie);
 	}
 	explicit_bzero(cookie, sizeof(cookie));
 	handshake_event_free(event);
@@ -469,6 +470,7 @@ static void fill_params(const struct gateway *gateway, const struct session *ses
 	push_names(config, params, with6);
 	push_routes(gateway, session, params, with6);
 	RAND_bytes(params->app_id, DTLS_APP_ID);
+	snprintf(params->cookie, sizeof(params->cookie), "%s", event->new_cookie);
 }
 
 /* ---- CONNECT: the session stands ---- */
@@ -627,7 +629,6 @@ static enum reason admit(struct gateway *gateway, struct handshake_event *event,
 {
 	enum reason reason = still_welcome(gateway, event);
 	const struct config_access *site;
-	char cookie[HANDSHAKE_COOKIE_TEXT];
 	struct session *session;
 
 	if (reason != REASON_NONE)
@@ -638,10 +639,9 @@ static enum reason admit(struct gateway *gateway, struct handshake_event *event,
 		if (!session)
 			return REASON_PROTOCOL_ERROR;
 	} else {
-		if (!make_cookie(cookie))
+		if (!make_cookie(event->new_cookie))
 			return REASON_INTERNAL;
-		session = add_session(gateway, event->cert, cookie);
-		explicit_bzero(cookie, sizeof(cookie));
+		session = add_session(gateway, event->cert, event->new_cookie);
 	}
 	if (holds_lease(session) && !lease_fits(session, site))
 		return_lease(gateway, session);
@@ -666,16 +666,14 @@ void admission_connect(struct gateway *gateway, struct handshake_event *event)
 
 void admission_connect_now(struct gateway *gateway, struct handshake_event *event)
 {
-	struct handshake_answer yes = {.status = 200};
 	struct session *session = NULL;
 	enum reason reason = admit(gateway, event, &session);
 
 	if (reason != REASON_NONE) {
-		answer(gateway, event, status_of(reason), reason, NULL);
+		answer(event, status_of(reason), reason, NULL);
 	} else {
 		open_session(gateway, session, event);
 		listener_forget(gateway, &event->peer);
-		handshake_answer(gateway->handshakes, event->handshake, &yes);
 	}
 	handshake_event_free(event);
 }

@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/xalloc.h"
 #include "key/remote.h"
 #include "sys/udp.h"
@@ -67,12 +68,12 @@ struct handshake_thread {
 	struct mailbox *orders;
 	struct handshake_setup setup;
 	struct handshake *first; /* all that are under way */
+	atomic_uint load;	 /* of them, and of those that are to come */
 };
 
 struct handshake_pool {
 	struct handshake_pool_options options;
 	struct handshake_thread threads[HANDSHAKE_THREADS_MAX];
-	size_t next;
 	atomic_bool hurry;
 };
 
@@ -139,10 +140,22 @@ static void tell_ended(struct handshake *handshake, const char *text)
 	tell(handshake, event);
 }
 
+static void free_handshake(struct handshake *handshake)
+{
+	if (!handshake)
+		return;
+	tls_free(handshake->tls);
+	identity_cert_unref(handshake->cert);
+	buf_wipe(&handshake->request);
+	free(handshake);
+}
+
 void handshake_event_free(struct handshake_event *event)
 {
 	if (!event)
 		return;
+	if (event->kind == HANDSHAKE_CONNECT)
+		free_handshake(event->handshake);
 	identity_cert_unref(event->cert);
 	tls_free(event->tls);
 	explicit_bzero(event, sizeof(*event));
@@ -174,20 +187,6 @@ static void watch(struct handshake *handshake)
 	uv_poll_start(handshake->poll, events, on_poll);
 }
 
-static void on_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
-static void unwatch(struct handshake *handshake)
-{
-	if (!handshake->poll)
-		return;
-	uv_poll_stop(handshake->poll);
-	uv_close((uv_handle_t *)handshake->poll, on_closed);
-	handshake->poll = NULL;
-}
-
 static void start_watching(struct handshake *handshake)
 {
 	handshake->poll = xnew(uv_poll_t);
@@ -196,18 +195,32 @@ static void start_watching(struct handshake *handshake)
 	watch(handshake);
 }
 
+static void join_thread(struct handshake *handshake)
+{
+	struct handshake_thread *thread = handshake->thread;
+
+	handshake->next = thread->first;
+	handshake->link = &thread->first;
+	if (thread->first)
+		thread->first->link = &handshake->next;
+	thread->first = handshake;
+}
+
+static void leave_thread(struct handshake *handshake)
+{
+	*handshake->link = handshake->next;
+	if (handshake->next)
+		handshake->next->link = handshake->link;
+	atomic_fetch_sub(&handshake->thread->load, 1);
+}
+
 static void close_handshake(struct handshake *handshake)
 {
 	if (!handshake->reported)
 		tell_ended(handshake, "");
-	unwatch(handshake);
-	*handshake->link = handshake->next;
-	if (handshake->next)
-		handshake->next->link = handshake->link;
-	tls_free(handshake->tls);
-	identity_cert_unref(handshake->cert);
-	buf_wipe(&handshake->request);
-	free(handshake);
+	loop_close_poll(&handshake->poll);
+	leave_thread(handshake);
+	free_handshake(handshake);
 }
 
 static const char *who(const struct handshake *handshake, char *buf, size_t size)
@@ -310,7 +323,8 @@ static void ask_login(struct handshake *handshake)
 	tell(handshake, make_event(handshake, HANDSHAKE_LOGIN));
 }
 
-/* The TLS object goes along: a yes makes it a session's channel, a no brings it back. */
+/* All of it goes along: a yes makes the TLS object a session's channel, and nobody here needs to hear
+ * of it; a no brings both back. */
 static void ask_connect(struct handshake *handshake, const struct http_head *head)
 {
 	struct handshake_event *event = make_event(handshake, HANDSHAKE_CONNECT);
@@ -321,9 +335,10 @@ static void ask_connect(struct handshake *handshake, const struct http_head *hea
 	if (event->offer.psk)
 		event->has_psk = tls_export_psk(handshake->tls, event->psk) == 0;
 	handshake_enter(handshake, HANDSHAKE_ASKING);
-	unwatch(handshake);
+	loop_close_poll(&handshake->poll);
 	tls_rest(handshake->tls);
 	event->tls = take(handshake->tls);
+	leave_thread(handshake);
 	tell(handshake, event);
 }
 
@@ -554,11 +569,7 @@ static void take_connection(struct handshake_thread *thread, struct order *order
 	handshake->local = order->local;
 	handshake->hurry_us = clock_now_us() + HANDSHAKE_HURRY_US;
 	handshake->deadline_us = clock_now_us() + thread->setup.timeout_us;
-	handshake->next = thread->first;
-	handshake->link = &thread->first;
-	if (thread->first)
-		thread->first->link = &handshake->next;
-	thread->first = handshake;
+	join_thread(handshake);
 	handshake->tls = tls_new(&thread->setup.tls, true, order->fd, order->trust, NULL);
 	trust_unref(order->trust);
 	if (!handshake->tls) {
@@ -588,12 +599,9 @@ static const char *text_of_refusal(enum reason reason)
 
 static void take_answer(struct handshake *handshake, struct handshake_answer *answer)
 {
-	if (answer->status == 200 && !answer->tls && !handshake->tls) {
-		handshake->reported = true; /* it is a session now */
-		close_handshake(handshake);
-		return;
-	}
 	if (answer->tls) {
+		join_thread(handshake);
+		atomic_fetch_add(&handshake->thread->load, 1);
 		handshake->tls = take(answer->tls);
 		start_watching(handshake);
 	}
@@ -789,17 +797,31 @@ void handshake_pool_adopt(struct handshake_pool *pool, struct handshake_setups *
 	free(setups);
 }
 
+/* The first of those with the least to do: what comes one by one finds the caches warm. */
+static struct handshake_thread *find_idlest(struct handshake_pool *pool)
+{
+	struct handshake_thread *idlest = &pool->threads[0];
+
+	for (size_t i = 1; i < pool->options.threads; i++) {
+		if (atomic_load(&pool->threads[i].load) < atomic_load(&idlest->load))
+			idlest = &pool->threads[i];
+	}
+	return idlest;
+}
+
 void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct endpoint *peer,
 			   const struct endpoint *local, struct trust *trust)
 {
+	struct handshake_thread *thread = find_idlest(pool);
 	struct order *order = xnew(struct order);
 
+	atomic_fetch_add(&thread->load, 1);
 	order->kind = ORDER_ACCEPT;
 	order->fd = fd;
 	order->peer = *peer;
 	order->local = *local;
 	order->trust = trust_ref(trust);
-	mailbox_post(pool->threads[pool->next++ % pool->options.threads].orders, &order->message);
+	mailbox_post(thread->orders, &order->message);
 }
 
 void handshake_pool_hurry(struct handshake_pool *pool, bool hurry)
@@ -807,12 +829,11 @@ void handshake_pool_hurry(struct handshake_pool *pool, bool hurry)
 	atomic_store(&pool->hurry, hurry);
 }
 
-void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,
-		      const struct handshake_answer *answer)
+void handshake_answer(struct handshake_event *event, const struct handshake_answer *answer)
 {
+	struct handshake *handshake = take(event->handshake);
 	struct order *order = xnew(struct order);
 
-	(void)pool;
 	order->kind = ORDER_ANSWER;
 	order->handshake = handshake;
 	order->answer = *answer;

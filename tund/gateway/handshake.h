@@ -19,7 +19,8 @@ struct handshake;
 struct handshake_pool;
 struct handshake_setups;
 
-/* ---- events, to main: each is answered with handshake_answer, but ENDED ---- */
+/* ---- events, to main: each is answered with handshake_answer, but ENDED, and a CONNECT that became a
+ * session ---- */
 
 enum handshake_event_kind {
 	HANDSHAKE_LOGIN,   /* POST or GET: is this identity let in, and with which cookie? */
@@ -31,7 +32,7 @@ enum handshake_event_kind {
 struct handshake_event {
 	struct mailbox_message message;
 	enum handshake_event_kind kind;
-	struct handshake *handshake; /* opaque: given back with the answer */
+	struct handshake *handshake; /* opaque: given back with the answer; CONNECT's is main's */
 	enum reason reason;
 	char text[HANDSHAKE_TEXT]; /* ENDED: why, for the operator; "" when it just left */
 	struct endpoint peer, local;
@@ -43,7 +44,8 @@ struct handshake_event {
 	struct tunnel_offer offer;
 	bool has_psk;
 	uint8_t psk[TLS_PSK];
-	unsigned path_mtu; /* of the TCP connection; 0 unknown */
+	unsigned path_mtu;			/* of the TCP connection; 0 unknown */
+	char new_cookie[HANDSHAKE_COOKIE_TEXT]; /* main's: made for who came without one */
 };
 
 /* Frees what the event still owns. */
@@ -53,7 +55,7 @@ struct handshake_answer {
 	unsigned status; /* 200, 401, 403, 503 */
 	enum reason reason;
 	char cookie[HANDSHAKE_COOKIE_TEXT]; /* LOGIN with 200 */
-	struct tls *tls; /* CONNECT that was refused: taken back; NULL when it became a session */
+	struct tls *tls;		    /* CONNECT: taken back */
 };
 
 /* ---- the pool ---- */
@@ -89,7 +91,7 @@ void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct end
 /* While it is so, whoever does not get on with it is given up after HANDSHAKE_HURRY_US: in a crowd a
  * place is not for those that stall. Any thread. */
 void handshake_pool_hurry(struct handshake_pool *pool, bool hurry);
-void handshake_answer(struct handshake_pool *pool, struct handshake *handshake,
-		      const struct handshake_answer *answer);
+/* The event's handshake goes back to its thread. */
+void handshake_answer(struct handshake_event *event, const struct handshake_answer *answer);
 /* Closes what is under way; every ENDED comes before this returns. */
 void handshake_pool_stop(struct handshake_pool *pool);

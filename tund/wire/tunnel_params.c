@@ -19,6 +19,7 @@ void tunnel_params_done(struct tunnel_params *params)
 		free(params->domains[i]);
 	free(params->domains);
 	explicit_bzero(params->app_id, sizeof(params->app_id));
+	explicit_bzero(params->cookie, sizeof(params->cookie));
 	*params = (struct tunnel_params){0};
 }
 
@@ -191,6 +192,8 @@ void tunnel_params_write_answer(struct buf *buf, const struct tunnel_params *par
 {
 	buf_print(buf, "HTTP/1.1 200 CONNECTED\r\nX-CSTP-Version: 1\r\n");
 	buf_print(buf, "X-CSTP-Server-Name: %s\r\n", server);
+	if (params->cookie[0])
+		buf_print(buf, "Set-Cookie: webvpn=%s; Secure; HttpOnly\r\n", params->cookie);
 	if (params->dpd_s)
 		buf_print(buf, "X-CSTP-DPD: %u\r\n", params->dpd_s);
 	write_addresses(buf, params);
