@@ -323,8 +323,8 @@ static void ask_login(struct handshake *handshake)
 	tell(handshake, make_event(handshake, HANDSHAKE_LOGIN));
 }
 
-/* All of it goes along: a yes makes the TLS object a session's channel, and nobody here needs to hear
- * of it; a no brings both back. */
+/* All of it goes along, and is main's from here on: a yes makes the TLS object a session's channel, and
+ * nobody here needs to hear of it; a no brings both back. */
 static void ask_connect(struct handshake *handshake, const struct http_head *head)
 {
 	struct handshake_event *event = make_event(handshake, HANDSHAKE_CONNECT);
@@ -338,6 +338,7 @@ static void ask_connect(struct handshake *handshake, const struct http_head *hea
 	loop_close_poll(&handshake->poll);
 	tls_rest(handshake->tls);
 	event->tls = take(handshake->tls);
+	handshake->request.len = 0;
 	leave_thread(handshake);
 	tell(handshake, event);
 }
@@ -347,7 +348,8 @@ static bool is_login(const struct http_head *head)
 	return http_text_is(head->method, "POST") || http_text_is(head->method, "GET");
 }
 
-static void take_request(struct handshake *handshake, const struct http_head *head)
+/* False when the handshake is main's now. */
+static bool take_request(struct handshake *handshake, const struct http_head *head)
 {
 	if (++handshake->requests > REQUESTS_MAX) {
 		respond_refusal(handshake, 503, REASON_PROTOCOL_ERROR,
@@ -362,7 +364,11 @@ static void take_request(struct handshake *handshake, const struct http_head *he
 				"CONNECT to something that is not the tunnel");
 	} else {
 		ask_connect(handshake, head);
+		return false;
 	}
+	if (handshake->state != HANDSHAKE_REFUSED)
+		handshake->request.len = 0;
+	return true;
 }
 
 static void refuse_request(struct handshake *handshake, enum http_error error)
@@ -380,8 +386,9 @@ static void refuse_request(struct handshake *handshake, enum http_error error)
 	}
 }
 
-/* What has been received so far: a whole request, or part of one. */
-static void look_at_request(struct handshake *handshake)
+/* What has been received so far: a whole request, or part of one. False when the handshake is main's
+ * now. */
+static bool look_at_request(struct handshake *handshake)
 {
 	struct buf *request = &handshake->request;
 	struct http_head head;
@@ -390,21 +397,19 @@ static void look_at_request(struct handshake *handshake)
 		http_read_request((const char *)request->data, request->len, &head, &head_len);
 
 	if (error == HTTP_MORE)
-		return;
+		return true;
 	if (error) {
 		refuse_request(handshake, error);
-		return;
+		return true;
 	}
 	len = head_len + head.content_length;
 	if (request->len < len)
-		return;
+		return true;
 	if (request->len > len) { /* nothing may follow before the answer */
 		refuse_request(handshake, HTTP_MALFORMED);
-		return;
+		return true;
 	}
-	take_request(handshake, &head);
-	if (handshake->state != HANDSHAKE_REFUSED)
-		request->len = 0;
+	return take_request(handshake, &head);
 }
 
 /* The peer went away: no news, unless it had been let in and refused us. */
@@ -441,7 +446,8 @@ static void run_request(struct handshake *handshake)
 			return;
 		}
 		handshake->request.len += len;
-		look_at_request(handshake);
+		if (!look_at_request(handshake))
+			return;
 	}
 	if (handshake->state == HANDSHAKE_REQUEST) {
 		tls_flush(handshake->tls);
