@@ -50,11 +50,13 @@ void parent_limits_raise(struct parent_kit *kit, size_t workers)
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < needed && set_limit(enough))
-		limit.rlim_max = enough;
-	else if (limit.rlim_cur < limit.rlim_max && !set_limit(limit.rlim_max))
+		limit.rlim_cur = enough;
+	else if (limit.rlim_cur < limit.rlim_max && set_limit(limit.rlim_max))
+		limit.rlim_cur = limit.rlim_max;
+	else if (limit.rlim_cur < limit.rlim_max)
 		log_warn("cannot raise the limit of open files: %s", strerror(errno));
-	kit->descriptors = limit.rlim_max;
-	if (limit.rlim_max < needed)
+	kit->descriptors = limit.rlim_cur;
+	if (limit.rlim_cur < needed)
 		log_warn("%s:%u: gateway.max-sessions %u needs %lu open files and the limit is "
 			 "%lu: not all will find a place; raise LimitNOFILE, or lower "
 			 "max-sessions",

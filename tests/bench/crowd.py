@@ -50,6 +50,7 @@ class Place:
     def __init__(self, build, count, at_once, dpd="30s"):
         self.build = build
         self.bed = Bed()
+        self.client = None
         try:
             self._make(count, at_once, dpd)
         except BaseException:
@@ -116,17 +117,18 @@ class Place:
                 group.write_text("19")
 
     def start_client(self):
-        """A real one, beside the devices."""
-        certificate, key = self.bed.pki.device("alice")
-        client = peers.Tund(self.bed, self.bed.laptop, peers.Config()
-                            .set("client", gateway=[GATEWAY_NAME + ":443"], interface="tund0",
-                                 dns="off")
-                            .set("identity", certificate=certificate, key=key)
-                            .set("trust", ca=[self.bed.pki.ca], peer_name=GATEWAY_NAME), "alice")
-        client.config.set("log", level="info")
-        client.start()
-        client.wait_status(state="up", transport="dtls")
-        return client
+        """A real one, beside the devices; the same one each time."""
+        if not self.client:
+            certificate, key = self.bed.pki.device("alice")
+            config = peers.Config() \
+                .set("client", gateway=[GATEWAY_NAME + ":443"], interface="tund0", dns="off") \
+                .set("identity", certificate=certificate, key=key) \
+                .set("trust", ca=[self.bed.pki.ca], peer_name=GATEWAY_NAME) \
+                .set("log", level="info")
+            self.client = peers.Tund(self.bed, self.bed.laptop, config, "alice")
+        self.client.start()
+        self.client.wait_status(state="up", transport="dtls")
+        return self.client
 
     def restart_gateway(self):
         """Killed, all of it at once, and started again."""

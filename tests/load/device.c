@@ -508,7 +508,7 @@ static void fail_refused(struct device *device, const struct dial_result *result
 	if (result->cookie_refused) {
 		device->cookie[0] = '\0';
 		fail(device, "cookie-refused", false);
-		device->retry_at_us = 0; /* once more with a login, at once */
+		device->retry_at_us = 0; /* once more without it, at once */
 		return;
 	}
 	fail(device, reason_word(result->reason), result->refused);

@@ -82,6 +82,7 @@ void buf_print(struct buf *buf, const char *format, ...)
 	text = xalloc_vprint(format, arguments);
 	va_end(arguments);
 	buf_append(buf, text, strlen(text));
+	explicit_bzero(text, strlen(text)); /* a buf may hold secrets */
 }
 
 static void append_be(struct buf *buf, uint64_t value, size_t bytes)

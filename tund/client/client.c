@@ -120,6 +120,11 @@ static void withdraw(struct client *client)
 	parent_link_ask_network(client->options.parent, &nothing, on_withdrawn, client);
 }
 
+static void forget_cookie(struct client *client)
+{
+	explicit_bzero(client->cookie, sizeof(client->cookie));
+}
+
 static void wait_and_retry(struct client *client, bool hopeless)
 {
 	int64_t delay_ms;
@@ -131,7 +136,7 @@ static void wait_and_retry(struct client *client, bool hopeless)
 	    (!client->last_refused || hopeless))
 		delay_ms = 0;
 	else
-		delay_ms = hopeless ? (int64_t)BACK_OFF_MAX_MS
+		delay_ms = hopeless ? back_off_early_ms(BACK_OFF_MAX_MS)
 				    : back_off_ms(client->failures, client->last_refused);
 	client_enter(client, CLIENT_WAITING, NULL);
 	if (clock_wall() - client->lost_at >= GIVE_BACK_S)
@@ -438,8 +443,8 @@ static void remember_outer(struct client *client, const struct prefix_list *oute
 static void take_failure(struct client *client, const struct dial_result *result)
 {
 	if (result->cookie_refused) {
-		/* The session is over; once more with a login, at once. */
-		client->cookie[0] = '\0';
+		/* The session is over; once more without its cookie, at once. */
+		forget_cookie(client);
 		if (client->flow)
 			arm(client, RENEWAL_RETRY_MS);
 		else
@@ -567,11 +572,11 @@ static void on_retry(uv_timer_t *timer)
 
 /* ---- what the worker tells ---- */
 
-/* The gateway has ended the session. A new login decides; but not at once where that could only
+/* The gateway has ended the session. Whether it lets us in anew decides; but not at once where that could only
  * make two devices with one certificate throw each other out in turns. */
 static void end_session(struct client *client, struct dial_result *lost)
 {
-	client->cookie[0] = '\0';
+	forget_cookie(client);
 	if (lost->reason == REASON_DISCONNECTED && (client->dial || client->pending)) {
 		/* A gateway may say goodbye to the connection that our renewal takes over from. */
 		client_enter(client, CLIENT_DIALLING, lost->text);
@@ -591,7 +596,7 @@ static void end_session(struct client *client, struct dial_result *lost)
 	}
 	dial_cancel(take(client->dial));
 	client_enter(client, CLIENT_WAITING, lost->text);
-	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : BACK_OFF_REFUSED_MS);
+	arm(client, lost->reason == REASON_REPLACED ? RETRY_REPLACED_MS : back_off_ms(1, true));
 }
 
 /* Some gateways (ocserv) end a session without a word, whatever the cause. */
@@ -739,7 +744,7 @@ static void cut_flow(struct client *client, const char *text)
 	worker_post(client->worker, order);
 	client->flow = 0;
 	client->over_dtls = false;
-	client->cookie[0] = '\0';
+	forget_cookie(client);
 	uv_timer_stop(&client->retry);
 }
 
@@ -921,5 +926,6 @@ void client_free(struct client *client)
 	EVP_PKEY_free(client->key);
 	trust_unref(client->trust);
 	forget_peer(client);
+	forget_cookie(client);
 	free(client);
 }

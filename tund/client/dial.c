@@ -368,6 +368,10 @@ static void lose_channel(struct dial *dial)
 		give_address_up(dial, "the gateway closed the connection in mid-answer");
 		return;
 	}
+	if (dial->tls->peer_is_tund) { /* which says why it refuses */
+		give_address_up(dial, "the gateway closed the connection before it answered");
+		return;
+	}
 	dial->result.guessed = true;
 	fail(dial, REASON_NO_ACCESS, true,
 	     "the gateway closed the connection after a good handshake and without a word: most "

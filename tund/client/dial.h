@@ -22,7 +22,7 @@ struct dial_options {
 	struct names *names;
 	const char *gateway;   /* "name[:port]" */
 	const char *peer_name; /* NULL: the gateway's name */
-	const char *cookie;    /* of the session to take up; NULL or "": log in */
+	const char *cookie;    /* of the session to take up; NULL or "": a new one */
 	const char *hostname;  /* ours, for the gateway's tables; borrowed */
 	struct addr held4, held6;
 	bool want_dtls;
@@ -35,7 +35,7 @@ struct dial_result {
 	char text[DIAL_TEXT]; /* why not */
 	bool refused;	      /* the gateway, or our own check of it, said no: not the network */
 	bool by_us;	      /* it was our check */
-	bool cookie_refused;  /* 401: log in anew */
+	bool cookie_refused;  /* 401: once more without it */
 	bool guessed;	      /* refused without a word: it might have been the network */
 	bool hopeless;	      /* will be so the next time, too */
 	char id[TLS_ID_TEXT]; /* of the handshake, "" when there was none */

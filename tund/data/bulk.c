@@ -87,29 +87,31 @@ static void insert(struct bulk *bulk, struct bulk_packet *packet)
 		link = &(*link)->next;
 	packet->next = *link;
 	*link = packet;
-	if (!packet->next)
-		bulk->last = packet;
+	bulk->waiting[packet->lane]++;
 	bulk->count++;
 	bulk->bytes += packet->len;
 }
 
 static void give_back(struct bulk *bulk, struct bulk_packet *packet)
 {
+	bulk->waiting[packet->lane]--;
 	bulk->count--;
 	bulk->bytes -= packet->len;
 	packet->next = bulk->spare;
 	bulk->spare = packet;
 }
 
-/* Its lane is the one with most bytes, so nobody has to count them. */
-static const struct bulk_packet *lose_last(struct bulk *bulk)
+/* Places are what there is too little of: of the lane with most of them, the newest. */
+static const struct bulk_packet *lose_one(struct bulk *bulk)
 {
-	struct bulk_packet *lost = bulk->last, *before = bulk->first;
+	struct bulk_packet **at = &bulk->first, *lost;
 
-	while (before->next != lost)
-		before = before->next;
-	before->next = NULL;
-	bulk->last = before;
+	for (struct bulk_packet **link = at; *link; link = &(*link)->next) {
+		if (bulk->waiting[(*link)->lane] >= bulk->waiting[(*at)->lane])
+			at = link;
+	}
+	lost = *at;
+	*at = lost->next;
 	bulk->ends[lost->lane] -= lost->len;
 	give_back(bulk, lost);
 	return lost;
@@ -125,7 +127,7 @@ const struct bulk_packet *bulk_put(struct bulk *bulk)
 	packet->turn = *end > bulk->turn ? *end : bulk->turn;
 	*end = packet->turn + packet->len;
 	insert(bulk, packet);
-	return bulk->count > BULK_MAX ? lose_last(bulk) : NULL;
+	return bulk->count > BULK_MAX ? lose_one(bulk) : NULL;
 }
 
 struct bulk_packet *bulk_first(struct bulk *bulk)
@@ -142,7 +144,11 @@ void bulk_drop_first(struct bulk *bulk)
 	give_back(bulk, packet);
 }
 
-bool bulk_is_most(const struct bulk *bulk, const struct bulk_packet *packet)
+bool bulk_is_most(const struct bulk_packet *packet)
 {
-	return packet->lane == bulk->last->lane;
+	const struct bulk_packet *last = packet;
+
+	while (last->next)
+		last = last->next;
+	return packet->lane == last->lane;
 }

@@ -4,7 +4,7 @@
  *
  * Destinations take turns, by bytes (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996), so
  * that a flood towards one of them is in nobody's way but its own; where there are too many, the
- * one with most bytes waiting loses. Two that share a hash share their turn.
+ * one with most of them waiting loses. Two that share a hash share their turn.
  *
  *	room = bulk_room(bulk), read into it
  *	bulk_holds(bulk, len)		it waits: bulk_put; else it may go at once
@@ -36,11 +36,12 @@ struct bulk_packet {
 };
 
 struct bulk {
-	struct bulk_packet *first, *last;   /* by turn */
-	struct bulk_packet *spare;	    /* the room first */
-	size_t count, bytes;		    /* that wait */
-	uint64_t turn;			    /* of what went last; its end where that was all */
-	uint64_t ends[1 << BULK_LANE_BITS]; /* of each lane: the turn of what comes next */
+	struct bulk_packet *first;	      /* by turn */
+	struct bulk_packet *spare;	      /* the room first */
+	size_t count, bytes;		      /* that wait */
+	uint8_t waiting[1 << BULK_LANE_BITS]; /* packets of each lane */
+	uint64_t turn;			      /* of what went last; its end where that was all */
+	uint64_t ends[1 << BULK_LANE_BITS];   /* of each lane: the turn of what comes next */
 };
 
 void bulk_done(struct bulk *bulk);
@@ -56,5 +57,5 @@ const struct bulk_packet *bulk_put(struct bulk *bulk);
 /* The one whose turn it is, or NULL. */
 struct bulk_packet *bulk_first(struct bulk *bulk);
 void bulk_drop_first(struct bulk *bulk);
-/* Whether no lane has more bytes waiting than that of a packet that waits. */
-bool bulk_is_most(const struct bulk *bulk, const struct bulk_packet *packet);
+/* Whether no lane has more bytes waiting, within a packet, than that of one that waits. */
+bool bulk_is_most(const struct bulk_packet *packet);

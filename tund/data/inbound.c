@@ -97,6 +97,7 @@ static bool continue_join(struct worker *worker, struct flow *flow, const uint8_
 	    worker->join.protocol == IP_PROTO_TCP &&
 	    offload_join_fits(&worker->join, packet, len)) {
 		worker->lose_next = false;
+		worker->lost_us = worker->now_us;
 		flow_count_drop(flow, &worker->counts, COUNT_DROP_CONGESTED);
 		return true;
 	}
@@ -495,11 +496,8 @@ static void take_run(struct worker *worker, struct worker_socket *socket, struct
  * lost, and then not again until it can have heard. */
 static bool is_too_much(struct worker *worker, int fd, int count)
 {
-	if (count < CROWD || worker->now_us - worker->lost_us < WORKER_SLOW_US ||
-	    udp_waiting(fd) < WAITING_BYTES)
-		return false;
-	worker->lost_us = worker->now_us;
-	return true;
+	return count >= CROWD && worker->now_us - worker->lost_us >= WORKER_SLOW_US &&
+	       udp_waiting(fd) >= WAITING_BYTES;
 }
 
 /* Whether there may be more, and this was of the kind that is only put aside. */
@@ -535,7 +533,7 @@ void inbound_udp(struct worker *worker, struct worker_socket *socket)
 		;
 	/* What was written may be answered already: the kernel takes a packet all its way at once,
 	 * to a host that is one wire off and back. So an answer needs no wake-up of its own. */
-	if (written != worker->counts.of[COUNT_TUN_WRITES])
+	if (written != worker->counts.of[COUNT_TUN_WRITES] && !worker->stopped)
 		outbound_run(worker);
 	else
 		worker_flush(worker);

@@ -183,8 +183,7 @@ static bool is_too_much(struct worker *worker, const struct bulk_packet *packet)
 	uint8_t gso = packet->header.gso_type & (uint8_t)~TUN_GSO_ECN;
 
 	if ((gso != TUN_GSO_TCPV4 && gso != TUN_GSO_TCPV6) || worker->bulk.bytes < BULK_BYTES ||
-	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US ||
-	    !bulk_is_most(&worker->bulk, packet))
+	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US || !bulk_is_most(packet))
 		return false;
 	worker->bulk_lost_us = worker->now_us;
 	return true;

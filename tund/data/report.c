@@ -5,8 +5,8 @@
  *	ask ──▶ begin ──▶ slice ──turn──▶ slice ... ──▶ end ──▶ (whoever asked meanwhile: begin)
  *
  * Between slices flows come, and are in it; go, and are taken out again: what a flow has carried
- * counts once, in its row or with those that are gone. Figures never go back from one report to the
- * next. */
+ * on this worker counts once, in its row or with those that are gone, and never goes back from one
+ * report to the next. */
 #include "data/report.h"
 
 #include <stdlib.h>
@@ -59,8 +59,6 @@ static void add_flow(struct report *report, struct flow *flow, int64_t now_us)
 {
 	struct worker_flow_report *row;
 
-	if (flow->report == report->number)
-		return; /* it was renamed, and is met again */
 	row = add_row(report);
 	describe_flow(flow, now_us, row);
 	flow_add_traffic(&report->event->traffic, &row->traffic);

@@ -139,6 +139,8 @@ static void serve_packets(struct worker *worker)
 		inbound_udp(worker, &worker->sockets[i]);
 	if (!worker->stopped)
 		outbound_run(worker);
+	if (!worker->stopped && worker->inbox)
+		outbound_take_handed(worker);
 	worker->turn_us = clock_now_us();
 }
 
@@ -680,7 +682,7 @@ static void on_rest(uv_idle_t *rest)
 
 void worker_come_back(struct worker *worker, bool soon)
 {
-	if (soon)
+	if (soon && !worker->stopped)
 		uv_idle_start(&worker->rest, on_rest);
 	else
 		uv_idle_stop(&worker->rest);

@@ -1,6 +1,6 @@
 /* LOGIN    access? ──▶ a cookie, bound to the identity
- * CONNECT  access? ──▶ the cookie's session, or a new one (a tund comes without a login, and its
- *          cookie goes along with the answer) ──▶ duplicate, full? ──▶ lease ──▶
+ * CONNECT  access? ──▶ the cookie's session, or a new one (who comes without a login, as a tund does,
+ *          gets the cookie with the answer) ──▶ duplicate, full? ──▶ lease ──▶
  *          parameters ──▶ the flow goes to a worker, the answer with it as its first record */
 #include "gateway/admission.h"
 

@@ -331,7 +331,8 @@ static void on_handshake_event(struct mailbox_message *message, void *owner)
 	struct handshake_event *event = (struct handshake_event *)message;
 	struct gateway *gateway = owner;
 
-	/* Unanswered at the end: the connection goes with its thread, or has gone already. */
+	/* Unanswered at the end: a CONNECT's connection goes with the event, another with its
+	 * thread, or has gone already. */
 	if (gateway->stopping && event->kind != HANDSHAKE_ENDED) {
 		handshake_event_free(event);
 		return;

@@ -1,7 +1,7 @@
 /* One connection from accept to ATTACH:
  *
  *	TLS ──▶ REQUEST ──POST, GET──▶ ASKING ──cookie──▶ REQUEST
- *	 │         └───────CONNECT───▶ ASKING ──session──▶ (the TLS object is main's: done)
+ *	 │         └───────CONNECT───▶ ASKING ──session──▶ (all of it is main's: done)
  *	 └──verdict no, bad request, refused by main, too late──▶ REFUSED ──drained──▶ (closed)
  *
  * TLS      the handshake; pki/verify gives the verdict inside it, the key holder signs
@@ -67,7 +67,7 @@ struct handshake_thread {
 	uv_timer_t tick;
 	struct mailbox *orders;
 	struct handshake_setup setup;
-	struct handshake *first; /* all that are under way */
+	struct handshake *first; /* all that are under way, but those that main has */
 	atomic_uint load;	 /* of them, and of those that are to come */
 };
 

@@ -93,5 +93,6 @@ void handshake_pool_accept(struct handshake_pool *pool, int fd, const struct end
 void handshake_pool_hurry(struct handshake_pool *pool, bool hurry);
 /* The event's handshake goes back to its thread. */
 void handshake_answer(struct handshake_event *event, const struct handshake_answer *answer);
-/* Closes what is under way; every ENDED comes before this returns. */
+/* Closes what is under way; every ENDED comes before this returns. A CONNECT that main holds goes with
+ * its event. */
 void handshake_pool_stop(struct handshake_pool *pool);

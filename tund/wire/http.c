@@ -195,32 +195,31 @@ bool http_head_ends(const char *text, size_t len, size_t from)
 enum http_error http_read_request(const char *text, size_t len, struct http_head *ret,
 				  size_t *ret_len)
 {
-	struct http_head head = {0};
 	struct http_text rest, line;
 	enum http_error error;
 	size_t head_len;
 
+	memset(ret, 0, offsetof(struct http_head, fields));
 	error = find_end(text, len, HTTP_HEAD_MAX, &head_len);
 	if (error)
 		return error;
 	rest = (struct http_text){text, head_len};
 	if (!take_line(&rest, &line))
 		return HTTP_MALFORMED;
-	head.method = take_word(&line);
-	head.target = take_word(&line);
-	if (!is_token(head.method) || head.target.len == 0 || !is_value(head.target))
+	ret->method = take_word(&line);
+	ret->target = take_word(&line);
+	if (!is_token(ret->method) || ret->target.len == 0 || !is_value(ret->target))
 		return HTTP_MALFORMED;
 	if (!http_text_is(line, "HTTP/1.1"))
 		return line.len > 5 && memcmp(line.at, "HTTP/", 5) == 0 ? HTTP_VERSION
 									: HTTP_MALFORMED;
-	error = read_fields(rest, &head);
+	error = read_fields(rest, ret);
 	if (error)
 		return error;
-	if (head.chunked)
+	if (ret->chunked)
 		return HTTP_CHUNKED;
-	if (head.content_length > HTTP_BODY_MAX)
+	if (ret->content_length > HTTP_BODY_MAX)
 		return HTTP_TOO_LARGE;
-	*ret = head;
 	*ret_len = head_len;
 	return HTTP_OK;
 }
@@ -228,11 +227,11 @@ enum http_error http_read_request(const char *text, size_t len, struct http_head
 enum http_error http_read_response(const char *text, size_t len, struct http_head *ret,
 				   size_t *ret_len)
 {
-	struct http_head head = {0};
 	struct http_text rest, line, status;
 	enum http_error error;
 	size_t head_len;
 
+	memset(ret, 0, offsetof(struct http_head, fields));
 	error = find_end(text, len, HTTP_ANSWER_HEAD_MAX, &head_len);
 	if (error)
 		return error;
@@ -242,14 +241,13 @@ enum http_error http_read_response(const char *text, size_t len, struct http_hea
 	if (!http_text_is(take_word(&line), "HTTP/1.1"))
 		return HTTP_VERSION;
 	status = take_word(&line);
-	if (status.len != 3 || !http_text_number(status, &head.status) || head.status < 100 ||
-	    head.status > 599 || !is_value(line))
+	if (status.len != 3 || !http_text_number(status, &ret->status) || ret->status < 100 ||
+	    ret->status > 599 || !is_value(line))
 		return HTTP_MALFORMED;
-	head.reason = line;
-	error = read_fields(rest, &head);
+	ret->reason = line;
+	error = read_fields(rest, ret);
 	if (error)
 		return error;
-	*ret = head;
 	*ret_len = head_len;
 	return HTTP_OK;
 }

@@ -14,7 +14,7 @@ enum {
 	HTTP_FIELDS_MAX = 100,		   /* of a request */
 	HTTP_ANSWER_HEAD_MAX = 128 * 1024, /* a gateway may push many routes */
 	HTTP_ANSWER_BODY_MAX = 32 * 1024,
-	HTTP_ANSWER_FIELDS_MAX = 1200,
+	HTTP_ANSWER_FIELDS_MAX = 2048, /* more than tunnel_params_write_answer can write */
 };
 
 struct http_text {
@@ -30,10 +30,10 @@ struct http_head {
 	struct http_text method, target; /* of a request */
 	unsigned status;		 /* of a response: 100..599 */
 	struct http_text reason;
-	struct http_field fields[HTTP_ANSWER_FIELDS_MAX];
-	size_t field_count;
 	size_t content_length; /* 0 when there is no such field */
 	bool has_length, chunked, close;
+	size_t field_count;
+	struct http_field fields[HTTP_ANSWER_FIELDS_MAX]; /* set as far as field_count */
 };
 
 enum http_error {
@@ -45,7 +45,8 @@ enum http_error {
 	HTTP_CHUNKED, /* a request with a transfer coding */
 };
 
-/* Reads the head at the start of text. HTTP_OK: *ret_len is its length, empty line included. */
+/* Reads the head at the start of text. HTTP_OK: *ret_len is its length, empty line included; else *ret
+ * is of no use. */
 enum http_error http_read_request(const char *text, size_t len, struct http_head *ret,
 				  size_t *ret_len);
 enum http_error http_read_response(const char *text, size_t len, struct http_head *ret,

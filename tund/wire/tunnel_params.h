@@ -57,7 +57,7 @@ struct tunnel_params {
 	uint16_t dtls_port;
 	uint8_t app_id[DTLS_APP_ID];
 	size_t app_id_len;
-	char cookie[TUNNEL_PARAMS_COOKIE_MAX]; /* to a tund that came without one; "": none */
+	char cookie[TUNNEL_PARAMS_COOKIE_MAX]; /* for who came without one; "": none */
 	unsigned dtls_dpd_s, dtls_keepalive_s;
 };
 
