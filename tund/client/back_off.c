@@ -19,7 +19,7 @@ int64_t back_off_ms(unsigned failures, bool by_refusal)
 		delay_ms *= 2;
 	if (delay_ms > BACK_OFF_MAX_MS)
 		delay_ms = BACK_OFF_MAX_MS;
-	return delay_ms - draw(delay_ms / 2);
+	return delay_ms - draw(delay_ms / 4);
 }
 
 int64_t back_off_early_ms(int64_t due_ms)

@@ -1,5 +1,5 @@
 #pragma once
-/* When a client tries again. Half of every wait is chance, so that ten thousand that have lost one
+/* When a client tries again. A quarter of every wait is chance, so that ten thousand that have lost one
  * gateway do not come back in step. */
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@ enum {
 };
 
 /* Behind so many attempts in a row that came to nothing, at least one: doubling from the first wait
- * up to a minute, less up to half of it by chance. */
+ * up to a minute, less up to a quarter of it by chance. */
 int64_t back_off_ms(unsigned failures, bool by_refusal);
 /* Something is due every so often for everybody: this time, less up to a tenth by chance. */
 int64_t back_off_early_ms(int64_t due_ms);

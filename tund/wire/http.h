@@ -14,7 +14,7 @@ enum {
 	HTTP_FIELDS_MAX = 100,		   /* of a request */
 	HTTP_ANSWER_HEAD_MAX = 128 * 1024, /* a gateway may push many routes */
 	HTTP_ANSWER_BODY_MAX = 32 * 1024,
-	HTTP_ANSWER_FIELDS_MAX = 2048, /* more than tunnel_params_write_answer can write */
+	HTTP_ANSWER_FIELDS_MAX = 1280, /* more than tunnel_params_write_answer can write */
 };
 
 struct http_text {
