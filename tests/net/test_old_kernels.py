@@ -153,8 +153,8 @@ def assert_queues(gateway, words):
     assert gateway.status()["workers"] == (1 if few else WORKERS)
 
 
-# A stream over TLS fills the channel's queue, any stream ours, which is full before it has heard of it
-# where a kernel that does little for us is slow; it learns by the drops: they are no fault.
+# A stream over TLS fills the channel's queue, any stream ours; it learns by the drops: they are no
+# fault.
 @pytest.mark.parametrize("name, transport", [
     *((name, "auto") for name in KERNELS),
     *((name, "tcp") for name in ("without-uso", "without-tso", "without-all"))])
@@ -164,7 +164,7 @@ def test_a_kernel(lab, corp, name, transport):
     web = Web(lab, 8)
     assert_both_ways(lab, lab.laptop, web)
     dropped = pair.dropped()
-    assert set(dropped) <= {"congested", "queue-full"}, dropped
+    assert set(dropped) <= {"congested", *(["queue-full"] if transport == "tcp" else [])}, dropped
     assert pair.send_datagrams() == 0
     assert pair.send_super_packets() == [0, 0]
     pair.assert_alive()
