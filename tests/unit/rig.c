@@ -669,6 +669,18 @@ void rig_write_tun(struct rig *rig, const struct tun_header *header, const uint8
 	rig_step(rig);
 }
 
+/* ---- rules ---- */
+
+struct access *rig_allow(const char *net)
+{
+	struct config_rule rule = {.any_protocol = true};
+	struct config_access block = {.allow = {.items = &rule, .count = 1}};
+	const struct config_access *blocks[] = {&block};
+
+	assert_true(prefix_parse(net, &rule.net, NULL));
+	return access_compile(blocks, 1);
+}
+
 /* ---- packets ---- */
 
 /* The IP header; where the transport goes. */

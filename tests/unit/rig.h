@@ -112,6 +112,9 @@ int rig_socket(struct rig *rig, struct endpoint *ret_at);
 ssize_t rig_read_udp(struct rig_peer *peer, uint8_t *ret_type, uint8_t out[static RIG_PACKET]);
 ssize_t rig_frame_udp(struct rig_peer *peer, enum cstp_type type, uint8_t out[static RIG_PACKET]);
 
+/* Nothing but that network, in any protocol. For rig_flow's or an order's spec. */
+struct access *rig_allow(const char *net);
+
 /* What the worker has written to TUN: its length, or -1. */
 ssize_t rig_read_tun(struct rig *rig, struct tun_header *ret_header,
 		     uint8_t out[static RIG_PACKET]);

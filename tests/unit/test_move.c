@@ -444,16 +444,6 @@ static void test_cut(void **state)
 
 /* ---- what else comes between ---- */
 
-static struct access *allow(const char *net)
-{
-	struct config_rule rule = {.any_protocol = true};
-	struct config_access block = {.allow = {.items = &rule, .count = 1}};
-	const struct config_access *blocks[] = {&block};
-
-	assert_true(prefix_parse(net, &rule.net, NULL));
-	return access_compile(blocks, 1);
-}
-
 static struct worker_order *rules_order(const char *own, const char *reach)
 {
 	struct worker_order *order = xnew(struct worker_order);
@@ -461,7 +451,7 @@ static struct worker_order *rules_order(const char *own, const char *reach)
 
 	order->kind = WORKER_RULES;
 	order->session = 1;
-	order->spec.access = allow(reach);
+	order->spec.access = rig_allow(reach);
 	assert_true(prefix_parse(own, &prefix, NULL));
 	prefix_list_add(&order->spec.own, &prefix);
 	return order;

@@ -234,16 +234,6 @@ static void test_lingering(void **state)
 	rig_free(rig);
 }
 
-static struct access *allow(const char *net)
-{
-	struct config_rule rule = {.any_protocol = true};
-	struct config_access block = {.allow = {.items = &rule, .count = 1}};
-	const struct config_access *blocks[] = {&block};
-
-	assert_true(prefix_parse(net, &rule.net, NULL));
-	return access_compile(blocks, 1);
-}
-
 static bool enters(struct rig *rig, struct rig_peer *peer, const char *from, const char *to)
 {
 	size_t len = rig_udp_packet(from, to, 20, packet);
@@ -268,7 +258,7 @@ static void test_rules(void **state)
 	prefix_list_add(&order.spec.own, &own);
 	assert_true(prefix_parse("10.30.0.0/16", &own, NULL));
 	prefix_list_add(&order.spec.own, &own);
-	order.spec.access = allow("10.50.0.11/32");
+	order.spec.access = rig_allow("10.50.0.11/32");
 	rig_post(rig, &order);
 	assert_int_equal(rig_event(rig, WORKER_HAS_RULES)->session, 1);
 	assert_false(enters(rig, peer, RIG_DEVICE, RIG_CORP));

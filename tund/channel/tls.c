@@ -332,7 +332,7 @@ enum tls_result tls_flush(struct tls *tls)
 		ssize_t sent = send(tls->fd, tls->out.data + tls->out_at,
 				    tls->out.len - tls->out_at, MSG_NOSIGNAL);
 
-		/* ENOBUFS: the kernel is short of memory, for now. */
+		/* ENOBUFS: the kernel is short of memory at this moment. */
 		if (sent < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS))
 			return TLS_AGAIN;
 		if (sent < 0) {

@@ -32,10 +32,15 @@ struct bulk_packet *bulk_room(struct bulk *bulk)
 }
 
 /* Streams that share a hash only wait for each other. */
-static uint64_t mix(uint64_t hash, const uint8_t *bytes, size_t len)
+static uint64_t mix(uint64_t hash, uint32_t word)
+{
+	return (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static uint64_t mix_address(uint64_t hash, const uint8_t *address, size_t len)
 {
 	for (size_t i = 0; i < len; i += 4)
-		hash = (hash ^ ip_get32(bytes + i)) * UINT64_C(0x9e3779b97f4a7c15);
+		hash = mix(hash, ip_get32(address + i));
 	return hash;
 }
 
@@ -48,11 +53,11 @@ static bool name_stream(struct bulk_packet *packet)
 	if (ip_read(packet->bytes, packet->len, &view) != IP_OK)
 		return false;
 	size = view.family == 4 ? 4 : 16;
-	packet->lane = (unsigned)(mix(0, view.destination, size) >> (64 - BULK_LANE_BITS));
-	packet->pair = mix(mix(view.protocol, view.source, size), view.destination, size);
+	packet->lane = (unsigned)(mix_address(0, view.destination, size) >> (64 - BULK_LANE_BITS));
+	packet->pair =
+		mix_address(mix_address(view.protocol, view.source, size), view.destination, size);
 	packet->stream =
-		(packet->pair ^ ((uint64_t)view.source_port << 16 | view.destination_port)) *
-		UINT64_C(0x9e3779b97f4a7c15);
+		mix(packet->pair, (uint32_t)view.source_port << 16 | view.destination_port);
 	packet->is_fragment = view.is_fragment;
 	return true;
 }

@@ -120,13 +120,8 @@ static enum reason ask_again(const struct gateway *gateway, const struct handsha
 		return REASON_CERT_DENIED;
 	if (!event->tls)
 		return REASON_NONE;
-	verdict = verify_ask(&(struct verify_question){
-		.trust = gateway->trust,
-		.leaf = SSL_get0_peer_certificate(event->tls->ssl),
-		.untrusted = SSL_get_peer_cert_chain(event->tls->ssl),
-		.role = VERIFY_DEVICE,
-		.at = clock_wall(),
-	});
+	verdict = gateway_ask_device(gateway, SSL_get0_peer_certificate(event->tls->ssl),
+				     SSL_get_peer_cert_chain(event->tls->ssl));
 	reason = verdict.reason;
 	verify_done(&verdict);
 	return reason;

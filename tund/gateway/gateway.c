@@ -23,6 +23,18 @@ enum {
 	NEVER_S = 10 * 365 * 24 * 3600,
 };
 
+struct verdict gateway_ask_device(const struct gateway *gateway, X509 *leaf,
+				  STACK_OF(X509) * untrusted)
+{
+	return verify_ask(&(struct verify_question){
+		.trust = gateway->trust,
+		.leaf = leaf,
+		.untrusted = untrusted,
+		.role = VERIFY_DEVICE,
+		.at = clock_wall(),
+	});
+}
+
 /* ---- sessions: cookies, cuts, ends ---- */
 
 int64_t gateway_cookie_lifetime_s(const struct gateway *gateway)

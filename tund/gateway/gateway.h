@@ -14,6 +14,7 @@
 #include "gateway/handshake.h"
 #include "gateway/waiting.h"
 #include "pki/trust.h"
+#include "pki/verify.h"
 #include "session/seen.h"
 #include "session/session_table.h"
 #include "session/store.h"
@@ -148,6 +149,10 @@ void gateway_find_reserved(const struct gateway_options *options, struct prefix_
 /* How the handshake threads begin a connection. */
 struct handshake_pool_options gateway_handshake_options(const struct gateway_options *options,
 							struct mailbox *events);
+/* What a device's certificate is worth to the trust of now, with the chain it came with (may be NULL).
+ * The caller ends with verify_done. */
+struct verdict gateway_ask_device(const struct gateway *gateway, X509 *leaf,
+				  STACK_OF(X509) * untrusted);
 /* How long a cookie outlives its connection; an administrator's "never" is ten years. */
 int64_t gateway_cookie_lifetime_s(const struct gateway *gateway);
 void gateway_remember_cookie(struct gateway *gateway, const struct session *session,

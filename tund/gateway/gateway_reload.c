@@ -133,13 +133,7 @@ static enum reason ask_trust(struct gateway *gateway, struct session *session, c
 		return REASON_CERT_DENIED;
 	if (!session->leaf)
 		return REASON_NONE;
-	verdict = verify_ask(&(struct verify_question){
-		.trust = gateway->trust,
-		.leaf = session->leaf,
-		.untrusted = session->untrusted,
-		.role = VERIFY_DEVICE,
-		.at = clock_wall(),
-	});
+	verdict = gateway_ask_device(gateway, session->leaf, session->untrusted);
 	reason = verdict.reason;
 	snprintf(text, size, "%s", verdict.text);
 	/* Another chain may stand behind it now, with another end. */

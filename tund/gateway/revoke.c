@@ -358,13 +358,7 @@ static bool is_denied(const struct gateway *gateway, const struct session *sessi
 	/* An authority between it and the root may be what is denied. */
 	if (!session->leaf || (!loaded && !denies_above(gateway->trust, session)))
 		return false;
-	verdict = verify_ask(&(struct verify_question){
-		.trust = gateway->trust,
-		.leaf = session->leaf,
-		.untrusted = session->untrusted,
-		.role = VERIFY_DEVICE,
-		.at = clock_wall(),
-	});
+	verdict = gateway_ask_device(gateway, session->leaf, session->untrusted);
 	denied = verdict.reason == REASON_CERT_DENIED;
 	verify_done(&verdict);
 	return denied;
