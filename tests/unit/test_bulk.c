@@ -13,6 +13,11 @@
 
 #define OTHER "10.50.0.11"
 
+enum {
+	MANY = 100,
+	BIG_MAX = BULK_ROOM_MAX / TUN_PACKET_MAX, /* that have room */
+};
+
 /* A packet as TUN gives it. super: of several segments. */
 struct given {
 	const char *name, *source;
@@ -43,7 +48,8 @@ static bool give(struct bulk *bulk, const struct given *given)
 	bool waits = bulk_holds(bulk, len);
 
 	if (waits)
-		assert_null(bulk_put(bulk));
+		bulk_put(bulk);
+	assert_null(bulk_lose(bulk));
 	return waits;
 }
 
@@ -84,18 +90,18 @@ static void test_order(void **state)
 	for (int round = 0; round < 3; round++) {
 		assert_null(bulk_first(&bulk));
 		assert_false(give(&bulk, &small));
-		for (uint16_t i = 0; i < BULK_MAX; i++) {
+		for (uint16_t i = 0; i < MANY; i++) {
 			super.port = i;
 			assert_true(give(&bulk, &super));
 			sum += bulk_first(&bulk)->len;
 			assert_int_equal(bulk.bytes, sum);
 		}
-		for (uint16_t i = 0; i < BULK_MAX; i++) {
+		for (uint16_t i = 0; i < MANY; i++) {
 			assert_int_equal(ip_get16(bulk_first(&bulk)->bytes + 20), i);
 			sum -= bulk_first(&bulk)->len;
 			bulk_drop_first(&bulk);
 			assert_int_equal(bulk.bytes, sum);
-			assert_int_equal(bulk.count, BULK_MAX - 1 - i);
+			assert_int_equal(bulk.count, MANY - 1 - i);
 		}
 	}
 	bulk_done(&bulk);
@@ -116,14 +122,21 @@ static char letter_of(const struct bulk_packet *packet)
 	return (char)('a' + packet->bytes[19] - 1);
 }
 
-static void put_for(struct bulk *bulk, char destination, char **lost)
+static void put_of(struct bulk *bulk, char destination, size_t len, char **lost)
 {
 	const struct bulk_packet *gone;
 
 	assert_true(bulk_holds(bulk, make_for(destination, bulk_room(bulk))));
-	gone = bulk_put(bulk);
-	if (gone)
+	if (len)
+		bulk_room(bulk)->len = len;
+	bulk_put(bulk);
+	while ((gone = bulk_lose(bulk)))
 		*(*lost)++ = letter_of(gone);
+}
+
+static void put_for(struct bulk *bulk, char destination, char **lost)
+{
+	put_of(bulk, destination, 0, lost);
 }
 
 /* '.' takes one off. */
@@ -162,33 +175,29 @@ static void test_turns(void **state)
 /* Who fills it loses, the newest first, whoever comes. */
 static void test_too_many(void **state)
 {
+	static const size_t len = BULK_ROOM_SMALL + 1;
 	struct bulk bulk = {0};
 	char lost[8] = "", *next = lost;
 
 	(void)state;
-	for (int i = 0; i < BULK_MAX - 2; i++)
-		put_for(&bulk, 'a', &next);
-	assert_true(bulk_is_most(bulk.first));
-	put_for(&bulk, 'b', &next);
-	put_for(&bulk, 'b', &next);
+	for (int i = 0; i < BIG_MAX - 2; i++)
+		put_of(&bulk, 'a', len, &next);
+	put_of(&bulk, 'b', len, &next);
+	put_of(&bulk, 'b', len, &next);
 	assert_string_equal(lost, "");
-	put_for(&bulk, 'b', &next);
-	put_for(&bulk, 'c', &next);
-	put_for(&bulk, 'a', &next);
+	put_of(&bulk, 'b', len, &next);
+	put_of(&bulk, 'c', len, &next);
+	put_of(&bulk, 'a', len, &next);
 	assert_string_equal(lost, "aaa");
-	assert_int_equal(bulk.count, BULK_MAX);
-	assert_int_equal(bulk.bytes, BULK_MAX * bulk.first->len);
-	assert_int_equal(letter_of(bulk.first), 'a');
-	assert_true(bulk_is_most(bulk.first));
-	bulk_drop_first(&bulk);
-	assert_int_equal(letter_of(bulk.first), 'b');
-	assert_false(bulk_is_most(bulk.first));
+	assert_int_equal(bulk.count, BIG_MAX);
+	assert_int_equal(bulk.bytes, BIG_MAX * len);
+	assert_int_equal(letter_of(bulk_first(&bulk)), 'a');
 	while (bulk.count)
 		bulk_drop_first(&bulk);
 	/* What was lost is not held against it. */
 	put_for(&bulk, 'a', &next);
 	put_for(&bulk, 'b', &next);
-	assert_int_equal(letter_of(bulk.first), 'a');
+	assert_int_equal(letter_of(bulk_first(&bulk)), 'a');
 	bulk_done(&bulk);
 }
 
@@ -196,19 +205,80 @@ static void test_too_many(void **state)
 static void test_too_many_small(void **state)
 {
 	struct bulk bulk = {0};
-	char lost[64] = "", *next = lost;
+	char lost[256] = "", *next = lost;
 
 	(void)state;
-	for (int i = 0; i < BULK_MAX - 2; i++)
+	for (int i = 0; i < BULK_ROOM_MAX / BULK_ROOM_SMALL; i++)
 		put_for(&bulk, 'a', &next);
+	assert_string_equal(lost, "");
 	for (int i = 0; i < 4; i++) {
-		assert_true(bulk_holds(&bulk, make_for('b', bulk_room(&bulk))));
-		bulk_room(&bulk)->len = TUN_PACKET_MAX;
-		if (bulk_put(&bulk))
-			*next++ = letter_of(bulk_room(&bulk));
+		put_of(&bulk, 'b', TUN_PACKET_MAX, &next);
 		put_for(&bulk, 'a', &next);
 	}
-	assert_string_equal(lost, "aaaaaa");
+	assert_true(strlen(lost) >= 4 * TUN_PACKET_MAX / BULK_ROOM_SMALL);
+	assert_int_equal(strspn(lost, "a"), strlen(lost));
+	bulk_done(&bulk);
+}
+
+/* Bytes are limited where room is not. */
+static void test_too_many_bytes(void **state)
+{
+	struct bulk bulk = {0};
+	char lost[8] = "", *next = lost;
+
+	(void)state;
+	for (int i = 0; i < BULK_BYTES_MAX / TUN_PACKET_MAX; i++)
+		put_of(&bulk, 'a', TUN_PACKET_MAX, &next);
+	assert_string_equal(lost, "");
+	assert_true(bulk.room < BULK_ROOM_MAX);
+	put_of(&bulk, 'a', TUN_PACKET_MAX, &next);
+	assert_string_equal(lost, "a");
+	bulk_done(&bulk);
+}
+
+/* Single packets behind a super-packet of their stream: as many as a kernel's queue holds. */
+static void test_single_ones(void **state)
+{
+	enum { QUEUE = 500 };
+	struct given super = {"", RIG_CORP, 1, IP_PROTO_TCP, true, false, true}, single = super;
+	struct bulk bulk = {0};
+
+	(void)state;
+	single.super = false;
+	assert_true(give(&bulk, &super));
+	for (int i = 0; i < QUEUE; i++)
+		assert_true(give(&bulk, &single));
+	assert_int_equal(bulk.count, 1 + QUEUE);
+	bulk_done(&bulk);
+}
+
+/* When a stream should be slower: its lane has most of what waits, and that is much. */
+static void test_is_too_much(void **state)
+{
+	struct bulk bulk = {0};
+	char *next = NULL;
+	size_t len;
+
+	(void)state;
+	assert_false(bulk_is_too_much(&bulk, 0));
+	for (int i = 0; i < MANY; i++)
+		put_for(&bulk, 'a', &next);
+	len = bulk.bytes / MANY;
+	assert_true(bulk_is_too_much(&bulk, MANY * len));
+	assert_false(bulk_is_too_much(&bulk, MANY * len + 1));
+	put_for(&bulk, 'b', &next);
+	bulk_drop_first(&bulk);
+	assert_int_equal(letter_of(bulk_first(&bulk)), 'b');
+	assert_false(bulk_is_too_much(&bulk, MANY * len));
+	bulk_drop_first(&bulk);
+	assert_true(bulk_is_too_much(&bulk, (MANY - 1) * len));
+	bulk_done(&bulk);
+	/* Few bytes in much room. */
+	for (int i = 0; i < BIG_MAX / 2 + 1; i++) {
+		assert_false(bulk_is_too_much(&bulk, BULK_BYTES_MAX));
+		put_of(&bulk, 'a', BULK_ROOM_SMALL + 1, &next);
+	}
+	assert_true(bulk_is_too_much(&bulk, BULK_BYTES_MAX));
 	bulk_done(&bulk);
 }
 
@@ -230,7 +300,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_waits),      cmocka_unit_test(test_order),
 		cmocka_unit_test(test_turns),	       cmocka_unit_test(test_too_many),
-		cmocka_unit_test(test_too_many_small), cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_too_many_small), cmocka_unit_test(test_too_many_bytes),
+		cmocka_unit_test(test_single_ones),    cmocka_unit_test(test_is_too_much),
+		cmocka_unit_test(test_unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

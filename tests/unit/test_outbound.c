@@ -392,7 +392,7 @@ static void test_too_much_waits(void **state)
  * not told that it is too fast. */
 static void test_flood_loses_its_own(void **state)
 {
-	enum { FLOOD = BULK_MAX + 8 };
+	enum { MAX = BULK_ROOM_MAX / TUN_PACKET_MAX, LOST = 8, FLOOD = MAX + LOST };
 	static const struct tun_header run = {
 		.gso_type = TUN_GSO_UDP_L4,
 		.flags = TUN_CSUM_NEEDED,
@@ -420,8 +420,8 @@ static void test_flood_loses_its_own(void **state)
 		assert_int_equal(rig_frame_udp(good, CSTP_DATA, out), 1040);
 		assert_int_equal(ip_get32(out + 24), at);
 	}
-	assert_int_equal(rig_flow_of(mad)->traffic.tx_packets, (BULK_MAX - 1) * 3);
-	assert_int_equal(rig_count(rig, COUNT_DROP_QUEUE_FULL), (FLOOD + 1 - BULK_MAX) * 3);
+	assert_int_equal(rig_flow_of(mad)->traffic.tx_packets, MAX * 3);
+	assert_int_equal(rig_count(rig, COUNT_DROP_QUEUE_FULL), LOST * 3);
 	assert_int_equal(all_drops(rig), rig_count(rig, COUNT_DROP_QUEUE_FULL));
 	rig_peer_free(mad);
 	rig_peer_free(good);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
 #include "base/xalloc.h"
 #include "wire/ip.h"
 
@@ -18,17 +20,26 @@ static void free_list(struct bulk_packet *packet)
 
 void bulk_done(struct bulk *bulk)
 {
-	free_list(bulk->first);
+	for (struct bulk_lane *lane = bulk->first; lane; lane = lane->next)
+		free_list(lane->packets);
 	free_list(bulk->spare);
+	free_list(bulk->smaller);
 	*bulk = (struct bulk){0};
 }
 
 /* The one given back last is in the processor's cache. */
+static struct bulk_packet *get_spare(struct bulk_packet **spare, size_t room)
+{
+	if (!*spare) {
+		*spare = xalloc_zero(1, sizeof(**spare) + room);
+		(*spare)->room = room;
+	}
+	return *spare;
+}
+
 struct bulk_packet *bulk_room(struct bulk *bulk)
 {
-	if (!bulk->spare)
-		bulk->spare = xnew(struct bulk_packet);
-	return bulk->spare;
+	return get_spare(&bulk->spare, TUN_PACKET_MAX);
 }
 
 /* Streams that share a hash only wait for each other. */
@@ -45,32 +56,34 @@ static uint64_t mix_address(uint64_t hash, const uint8_t *address, size_t len)
 }
 
 /* A packet that cannot be read is in nobody's way. */
+static unsigned top_bits(uint64_t hash)
+{
+	return (unsigned)(hash >> (64 - BULK_HASH_BITS));
+}
+
+/* False for what cannot be read: it is for others to say what is wrong with it. */
 static bool name_stream(struct bulk_packet *packet)
 {
 	struct ip_view view;
+	uint64_t pair;
 	size_t size;
 
 	if (ip_read(packet->bytes, packet->len, &view) != IP_OK)
 		return false;
 	size = view.family == 4 ? 4 : 16;
-	packet->lane = (unsigned)(mix_address(0, view.destination, size) >> (64 - BULK_LANE_BITS));
-	packet->pair =
-		mix_address(mix_address(view.protocol, view.source, size), view.destination, size);
+	pair = mix_address(mix_address(view.protocol, view.source, size), view.destination, size);
+	packet->lane = top_bits(mix_address(0, view.destination, size));
+	packet->pair = top_bits(pair);
 	packet->stream =
-		mix(packet->pair, (uint32_t)view.source_port << 16 | view.destination_port);
+		top_bits(mix(pair, (uint32_t)view.source_port << 16 | view.destination_port));
 	packet->is_fragment = view.is_fragment;
 	return true;
 }
 
 static bool is_behind(const struct bulk *bulk, const struct bulk_packet *packet)
 {
-	for (const struct bulk_packet *waiting = bulk->first; waiting; waiting = waiting->next) {
-		if (waiting->stream == packet->stream ||
-		    (waiting->pair == packet->pair &&
-		     (waiting->is_fragment || packet->is_fragment)))
-			return true;
-	}
-	return false;
+	return bulk->streams[packet->stream] || bulk->fragments[packet->pair] ||
+	       (packet->is_fragment && bulk->pairs[packet->pair]);
 }
 
 bool bulk_holds(struct bulk *bulk, size_t len)
@@ -84,76 +97,122 @@ bool bulk_holds(struct bulk *bulk, size_t len)
 	return name_stream(packet) && (is_super || is_behind(bulk, packet));
 }
 
-static void insert(struct bulk *bulk, struct bulk_packet *packet)
+/* Single packets by the hundred wait behind a super-packet of their stream: not in 64 KiB each. */
+static struct bulk_packet *take_room(struct bulk *bulk)
 {
-	struct bulk_packet **link = &bulk->first;
+	struct bulk_packet *packet = bulk->spare, *small;
 
-	while (*link && (*link)->turn <= packet->turn)
-		link = &(*link)->next;
-	packet->next = *link;
-	*link = packet;
-	bulk->waiting[packet->lane]++;
-	bulk->count++;
-	bulk->bytes += packet->len;
-}
-
-static void give_back(struct bulk *bulk, struct bulk_packet *packet)
-{
-	bulk->waiting[packet->lane]--;
-	bulk->count--;
-	bulk->bytes -= packet->len;
-	packet->next = bulk->spare;
-	bulk->spare = packet;
-}
-
-/* Places are what there is too little of: of the lane with most of them, the newest. */
-static const struct bulk_packet *lose_one(struct bulk *bulk)
-{
-	struct bulk_packet **at = &bulk->first, *lost;
-
-	for (struct bulk_packet **link = at; *link; link = &(*link)->next) {
-		if (bulk->waiting[(*link)->lane] >= bulk->waiting[(*at)->lane])
-			at = link;
+	if (packet->len > BULK_ROOM_SMALL) {
+		bulk->spare = packet->next;
+		return packet;
 	}
-	lost = *at;
-	*at = lost->next;
-	bulk->ends[lost->lane] -= lost->len;
-	give_back(bulk, lost);
-	return lost;
+	small = get_spare(&bulk->smaller, BULK_ROOM_SMALL);
+	bulk->smaller = small->next;
+	memcpy(small, packet, offsetof(struct bulk_packet, bytes) + packet->len);
+	small->room = BULK_ROOM_SMALL;
+	return small;
 }
 
-const struct bulk_packet *bulk_put(struct bulk *bulk)
+/* By turn, and behind those whose turn is the same. */
+static void insert(struct bulk *bulk, struct bulk_lane *lane)
 {
-	struct bulk_packet *packet = bulk->spare;
-	uint64_t *end = &bulk->ends[packet->lane];
+	struct bulk_lane *before = bulk->first ? bulk->first->prev : NULL;
 
-	bulk->spare = packet->next;
+	while (before && before->packets->turn > lane->packets->turn)
+		before = before == bulk->first ? NULL : before->prev;
+	if (before)
+		DL_APPEND_ELEM(bulk->first, before, lane);
+	else
+		DL_PREPEND(bulk->first, lane);
+}
+
+static void account(struct bulk *bulk, const struct bulk_packet *packet, int by)
+{
+	struct bulk_lane *lane = &bulk->lanes[packet->lane];
+	size_t len = packet->len, room = packet->room;
+
+	bulk->count += (size_t)by;
+	bulk->bytes += by > 0 ? len : -len;
+	bulk->room += by > 0 ? room : -room;
+	lane->bytes += by > 0 ? len : -len;
+	lane->room += by > 0 ? room : -room;
+	bulk->streams[packet->stream] += (uint16_t)by;
+	bulk->pairs[packet->pair] += (uint16_t)by;
+	if (packet->is_fragment)
+		bulk->fragments[packet->pair] += (uint16_t)by;
+}
+
+void bulk_put(struct bulk *bulk)
+{
+	struct bulk_packet *packet = take_room(bulk);
+	struct bulk_lane *lane = &bulk->lanes[packet->lane];
+	bool was_empty = !lane->packets;
+
 	/* Silence earns nothing: who comes anew is level with what went last. */
-	packet->turn = *end > bulk->turn ? *end : bulk->turn;
-	*end = packet->turn + packet->len;
-	insert(bulk, packet);
-	return bulk->count > BULK_MAX ? lose_one(bulk) : NULL;
+	packet->turn = lane->end > bulk->turn ? lane->end : bulk->turn;
+	lane->end = packet->turn + packet->len;
+	DL_APPEND(lane->packets, packet);
+	if (was_empty)
+		insert(bulk, lane);
+	account(bulk, packet, 1);
+}
+
+static void take_out(struct bulk *bulk, struct bulk_packet *packet)
+{
+	struct bulk_lane *lane = &bulk->lanes[packet->lane];
+	struct bulk_packet **spare =
+		packet->room == BULK_ROOM_SMALL ? &bulk->smaller : &bulk->spare;
+	bool was_first = packet == lane->packets;
+
+	account(bulk, packet, -1);
+	if (was_first)
+		DL_DELETE(bulk->first, lane);
+	DL_DELETE(lane->packets, packet);
+	if (was_first && lane->packets)
+		insert(bulk, lane);
+	packet->next = *spare;
+	*spare = packet;
+}
+
+const struct bulk_packet *bulk_lose(struct bulk *bulk)
+{
+	struct bulk_lane *most = bulk->first;
+	struct bulk_packet *lost;
+
+	if (bulk->bytes <= BULK_BYTES_MAX && bulk->room <= BULK_ROOM_MAX)
+		return NULL;
+	for (struct bulk_lane *lane = most; lane; lane = lane->next) {
+		if (lane->room >= most->room)
+			most = lane;
+	}
+	lost = most->packets->prev;
+	most->end -= lost->len;
+	take_out(bulk, lost);
+	return lost;
 }
 
 struct bulk_packet *bulk_first(struct bulk *bulk)
 {
-	return bulk->first;
+	return bulk->first ? bulk->first->packets : NULL;
 }
 
 void bulk_drop_first(struct bulk *bulk)
 {
-	struct bulk_packet *packet = bulk->first;
+	struct bulk_packet *packet = bulk->first->packets;
 
-	bulk->first = packet->next;
+	take_out(bulk, packet);
 	bulk->turn = bulk->first ? packet->turn : packet->turn + packet->len;
-	give_back(bulk, packet);
 }
 
-bool bulk_is_most(const struct bulk_packet *packet)
+bool bulk_is_too_much(const struct bulk *bulk, size_t wait_bytes)
 {
-	const struct bulk_packet *last = packet;
+	const struct bulk_lane *first = bulk->first;
 
-	while (last->next)
-		last = last->next;
-	return packet->lane == last->lane;
+	if (!first || (bulk->bytes < wait_bytes && bulk->room < BULK_ROOM_MAX / 2))
+		return false;
+	for (const struct bulk_lane *lane = first; lane; lane = lane->next) {
+		if (lane->bytes > first->bytes + first->packets->len)
+			return false;
+	}
+	return true;
 }

@@ -143,9 +143,10 @@ static void take_packet(struct worker *worker, struct tun_header *header, uint8_
 /* Where too much waits already, something is lost for it. */
 static void put_bulk(struct worker *worker)
 {
-	const struct bulk_packet *lost = bulk_put(&worker->bulk);
+	const struct bulk_packet *lost;
 
-	if (lost)
+	bulk_put(&worker->bulk);
+	while ((lost = bulk_lose(&worker->bulk)))
 		worker->counts.of[COUNT_DROP_QUEUE_FULL] +=
 			offload_pieces(&lost->header, lost->bytes, lost->len);
 }
@@ -182,8 +183,9 @@ static bool is_too_much(struct worker *worker, const struct bulk_packet *packet)
 {
 	uint8_t gso = packet->header.gso_type & (uint8_t)~TUN_GSO_ECN;
 
-	if ((gso != TUN_GSO_TCPV4 && gso != TUN_GSO_TCPV6) || worker->bulk.bytes < BULK_BYTES ||
-	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US || !bulk_is_most(packet))
+	if ((gso != TUN_GSO_TCPV4 && gso != TUN_GSO_TCPV6) ||
+	    worker->now_us - worker->bulk_lost_us < WORKER_SLOW_US ||
+	    !bulk_is_too_much(&worker->bulk, BULK_BYTES))
 		return false;
 	worker->bulk_lost_us = worker->now_us;
 	return true;
