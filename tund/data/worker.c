@@ -637,11 +637,31 @@ static void on_knock(uv_async_t *knock)
 	(void)knock; /* after_sleep takes what there is */
 }
 
+static void on_no_sleep(uv_idle_t *no_sleep)
+{
+	(void)no_sleep; /* that it runs is all: the loop does not wait */
+}
+
+static void look_for_more(struct worker *worker)
+{
+	const uint64_t *counts = worker->counts.of;
+	/* What is joined counts twice: it is never alone. */
+	uint64_t carried = counts[COUNT_TUN_READS] + counts[COUNT_TUN_SUPER_RX] +
+			   counts[COUNT_TUN_WRITES] + counts[COUNT_TUN_SUPER_TX];
+
+	if (!worker->stopped && awake_stays(&worker->awake, carried, clock_now_us()))
+		uv_idle_start(&worker->no_sleep, on_no_sleep);
+	else
+		uv_idle_stop(&worker->no_sleep);
+}
+
 static void on_before_sleep(uv_prepare_t *prepare)
 {
 	struct worker *worker = prepare->data;
 
 	worker->turn_us = 0;
+	if (worker->options.is_client)
+		look_for_more(worker);
 	if (!worker->inbox || handover_may_sleep(worker->inbox))
 		return;
 	outbound_take_handed(worker);
@@ -774,6 +794,7 @@ static void open_loop(struct worker *worker)
 	report_open(worker);
 	uv_idle_init(&worker->loop, &worker->spare);
 	worker->spare.data = worker;
+	uv_idle_init(&worker->loop, &worker->no_sleep);
 	uv_prepare_init(&worker->loop, &worker->before_sleep);
 	worker->before_sleep.data = worker;
 	uv_prepare_start(&worker->before_sleep, on_before_sleep);

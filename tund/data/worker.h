@@ -18,6 +18,7 @@
 
 #include "base/mailbox.h"
 #include "config/config.h"
+#include "data/awake.h"
 #include "data/backlog.h"
 #include "data/bulk.h"
 #include "data/flow.h"
@@ -150,6 +151,8 @@ struct worker {
 	uint64_t handed;	      /* to whom since they were told last: a bit each */
 	size_t handed_bytes;
 	uv_async_t knock; /* the inbox has something */
+	struct awake awake;
+	uv_idle_t no_sleep; /* runs while it stays awake */
 	uv_prepare_t before_sleep;
 	uv_check_t after_sleep;
 	bool stopped; /* orders may still come, as long as main has not heard of it */
