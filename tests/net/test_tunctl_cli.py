@@ -497,7 +497,7 @@ def test_watch_is_a_snapshot_and_then_a_line_an_event(daemon):
     lines = out.splitlines()
     assert (code, err) == (3, "")
     # The daemon's start was two hours before this file was read.
-    assert re.fullmatch(r"gateway hq: running since \S+ \([23] h \d+ min\), 7 events so far", lines[0])
+    assert re.fullmatch(r"gateway hq: running since (\S+ )?\S+ \([23] h \d+ min\), 7 events so far", lines[0])
     assert lines[1].split()[:2] == ["ID", "IDENTITY"] and lines[2].split()[:2] == ["2", "alice"]
     assert lines[3] == "watching; Ctrl-C ends it"
     assert lines[4:] == [f"2026-01-02 03:04  #{one['seq']}  {text}" for one, text in STORY]
