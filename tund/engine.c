@@ -211,6 +211,7 @@ int engine_run(int socket, void *kit)
 		.config = config,
 		.warnings = engine.kit->warnings,
 		.material = &engine.kit->material,
+		.key_use = engine.kit->key_use,
 		.listen = engine.kit->control,
 		.observers = engine.kit->observers,
 		.admins = engine.kit->admins,

@@ -245,6 +245,7 @@ static int prepare(struct parent *parent)
 struct keys_job {
 	const struct parent_kit *kit;
 	int sockets[PARENT_KEYS_MAX];
+	struct use *use;
 };
 
 static int run_keys(int socket, void *argument)
@@ -255,6 +256,9 @@ static int run_keys(int socket, void *argument)
 	struct holder_options options = {
 		.key = config->identity.key,
 		.passphrase_file = config->identity.passphrase_file,
+		.token_directory = config->identity.token_directory,
+		.is_client = config->role == CONFIG_CLIENT,
+		.use = job->use,
 		.uid = job->kit->uid,
 		.gid = job->kit->gid,
 		.sockets = job->sockets,
@@ -308,12 +312,17 @@ static int start_keys(struct parent_kit *kit, struct child *child, char *error, 
 {
 	struct keys_job job = {.kit = kit};
 	int r = make_key_sockets(kit, &job);
+	int counted = use_open(&job.use, &kit->key_use);
 
+	/* All else works. */
+	if (counted < 0)
+		log_warn("what the key is used for is not counted: %s", strerror(-counted));
 	if (r == 0)
 		r = child_start(child, "tund-keys", run_keys, &job, job.sockets,
 				kit->key_socket_count);
 	for (size_t i = 0; i < kit->key_socket_count; i++)
 		cleanup_close(&job.sockets[i]);
+	use_close(job.use);
 	if (r < 0) {
 		snprintf(error, size, "cannot start the key holder: %s", strerror(-r));
 		return r;

@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "config/config.h"
+#include "key/use.h"
 #include "pki/material.h"
 
 enum { PARENT_PORTS_MAX = 16, PARENT_WORKERS_MAX = 64, PARENT_KEYS_MAX = 16 };
@@ -32,8 +33,9 @@ struct parent_kit {
 	size_t port_count;
 	int key_sockets[PARENT_KEYS_MAX];
 	size_t key_socket_count;
-	int fetch;		  /* the engine's end */
-	struct prefix own4, own6; /* gateway: its inner addresses */
+	const struct use *key_use; /* what the key holder counts; NULL: nothing */
+	int fetch;		   /* the engine's end */
+	struct prefix own4, own6;  /* gateway: its inner addresses */
 };
 
 /* Starts and runs until the end. The exit status. */

@@ -280,7 +280,7 @@ def test_a_certificate_that_has_expired_is_a_warning_as_at_the_start(lab, corp):
     assert any("our certificate expired at" in str(w) for w in answer["warnings"]), answer
 
 
-def test_a_token_needs_a_restart(lab, corp):
+def test_a_token_in_the_place_of_a_file_needs_a_restart(lab, corp):
     gateway = start_gateway(lab, corp)
     watched = Watched(lab, corp, gateway)
     gateway.config.set("identity", key="pkcs11:token=hq;object=key?pin-value=4711")

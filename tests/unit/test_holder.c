@@ -23,6 +23,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -32,6 +33,7 @@
 #include "key/remote.h"
 #include "key/scheme.h"
 #include "key/source.h"
+#include "key/use.h"
 #include "sys/child.h"
 #include "wire/key_msg.h"
 
@@ -445,18 +447,21 @@ static const struct {
 	const char *error;
 } addresses[] = {
 	{"pkcs11:token=hq;object=key?pin-value=1234",
-	 "pkcs11:token=hq;object=key: needs the OpenSSL provider \"pkcs11\", which does not load; "
-	 "install pkcs11-provider"},
-	{"pkcs11:token=hq;pin-value=1234;object=key", "pkcs11:token=hq;: needs"},
-	{"handle:0x81000001",
-	 "handle:0x81000001: needs the OpenSSL provider \"tpm2\", which does not "
-	 "load; install tpm2-openssl"},
+	 "pkcs11:token=hq;object=key: holds a PIN or where it stands; write the PIN into a file "
+	 "and "
+	 "name that as passphrase-file"},
+	{"pkcs11:token=hq;pin-value=1234;object=key", "pkcs11:token=hq;: "},
+	{"pkcs11:token=hq;object", "pkcs11:token=hq;object: is no PKCS#11 URI ("},
+	{"pkcs11:object=key;type=cert",
+	 "means no private key; write type=private, or leave it out"},
+	{"pkcs11:object=key?module-path=/nowhere.so",
+	 "pkcs11:object=key: the PKCS#11 module /nowhere.so does not load: "},
 	{"nowhere:key", "nowhere:key: neither a file that exists nor an address"},
 	{"file:/etc/key", "file:/etc/key: write the path without \"file:\""},
 	{"FILE:/etc/key", "write the path without \"file:\""},
 };
 
-static void an_address_without_a_provider_is_explained(void **state)
+static void an_address_that_leads_nowhere_is_explained(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
@@ -491,6 +496,7 @@ static void a_path_with_a_colon_is_a_path(void **state)
 #define SERVER "TLS 1.3, server CertificateVerify"
 #define CLIENT "TLS 1.3, client CertificateVerify"
 
+/* error: as a gateway's key holder. */
 static const struct {
 	const char *name;
 	uint16_t scheme;
@@ -499,7 +505,7 @@ static const struct {
 	uint16_t error;
 } requests[] = {
 	{"as a server", 0x0403, SERVER, 64, 32, 0},
-	{"as a client", 0x0403, CLIENT, 64, 48, 0},
+	{"as a client", 0x0403, CLIENT, 64, 48, EPERM},
 	{"a digest only", 0x0403, NULL, 0, 32, EPERM},
 	{"another context string", 0x0403, "TLS 1.3, server certificateVerify", 64, 32, EPERM},
 	{"another length", 0x0403, SERVER, 64, 33, EPERM},
@@ -578,6 +584,174 @@ static void only_a_certificate_verify_is_signed(void **state)
 	}
 	assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
 	EVP_PKEY_free(key);
+}
+
+/* ---- what an engine that is somebody else's would ask for ---- */
+
+static size_t make_digest(EVP_PKEY *key, uint8_t **ret)
+{
+	unsigned len;
+
+	(void)key;
+	*ret = OPENSSL_zalloc(EVP_MAX_MD_SIZE);
+	assert_true(EVP_Digest("a mail", 6, *ret, &len, EVP_sha256(), NULL) > 0);
+	return len;
+}
+
+static size_t make_certificate_request(EVP_PKEY *key, uint8_t **ret)
+{
+	X509_REQ *request = X509_REQ_new();
+	int len;
+
+	X509_REQ_set_pubkey(request, key);
+	*ret = NULL;
+	len = i2d_re_X509_REQ_tbs(request, ret);
+	X509_REQ_free(request);
+	assert_true(len > 0);
+	return (size_t)len;
+}
+
+static size_t make_certificate(EVP_PKEY *key, uint8_t **ret)
+{
+	X509 *certificate = X509_new();
+	int len;
+
+	X509_set_pubkey(certificate, key);
+	X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+	X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+	/* Which algorithm it is signed with is part of what is signed. */
+	assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
+	*ret = NULL;
+	len = i2d_re_X509_tbs(certificate, ret);
+	X509_free(certificate);
+	assert_true(len > 0);
+	return (size_t)len;
+}
+
+static size_t make_ocsp_request(EVP_PKEY *key, uint8_t **ret)
+{
+	OCSP_REQUEST *request = OCSP_REQUEST_new();
+	int len;
+
+	(void)key;
+	*ret = NULL;
+	len = i2d_OCSP_REQUEST(request, ret);
+	OCSP_REQUEST_free(request);
+	assert_true(len > 0);
+	return (size_t)len;
+}
+
+static size_t make_verify(const char *context, uint8_t **ret)
+{
+	*ret = OPENSSL_zalloc(64 + 34 + 32);
+	memset(*ret, ' ', 64);
+	memcpy(*ret + 64, context, 34);
+	return 64 + 34 + 32;
+}
+
+static size_t make_server_verify(EVP_PKEY *key, uint8_t **ret)
+{
+	(void)key;
+	return make_verify(SERVER, ret);
+}
+
+static size_t make_client_verify(EVP_PKEY *key, uint8_t **ret)
+{
+	(void)key;
+	return make_verify(CLIENT, ret);
+}
+
+static const struct {
+	const char *name;
+	size_t (*make)(EVP_PKEY *key, uint8_t **ret);
+	bool is_client; /* the key holder */
+	uint16_t scheme, error;
+	enum use_refusal refusal; /* USE_REFUSALS: it signs */
+} abuses[] = {
+	{"a digest", make_digest, false, 0x0403, EPERM, USE_NO_TLS},
+	{"PKCS#10", make_certificate_request, false, 0x0403, EPERM, USE_NO_TLS},
+	{"an OCSP request", make_ocsp_request, false, 0x0403, EPERM, USE_NO_TLS},
+	{"a certificate", make_certificate, false, 0x0403, EPERM, USE_NO_TLS},
+	{"a client's, of a gateway", make_client_verify, false, 0x0403, EPERM, USE_OTHER_ROLE},
+	{"a gateway's, of a client", make_server_verify, true, 0x0403, EPERM, USE_OTHER_ROLE},
+	{"another key's scheme", make_server_verify, false, 0x0804, EPERM, USE_SCHEME},
+	{"a gateway's, of a gateway", make_server_verify, false, 0x0403, 0, USE_REFUSALS},
+	{"a client's, of a client", make_client_verify, true, 0x0403, 0, USE_REFUSALS},
+};
+
+/* The longest that a packet can carry: what is longer is no request at all. */
+static size_t write_abuse(size_t i, EVP_PKEY *key, uint8_t packet[static KEY_MSG_MAX])
+{
+	struct key_msg_request request = {.id = 9, .scheme = abuses[i].scheme};
+	uint8_t *bytes;
+	size_t len;
+
+	request.tbs_len = abuses[i].make(key, &bytes);
+	request.tbs = bytes;
+	if (request.tbs_len > KEY_MSG_TBS_MAX)
+		request.tbs_len = KEY_MSG_TBS_MAX;
+	len = key_msg_request_write(&request, packet);
+	OPENSSL_free(bytes);
+	return len;
+}
+
+static void assert_counted(const struct use *use, const char *name, enum use_refusal refusal)
+{
+	uint64_t signatures = 0;
+
+	for (size_t i = 0; i < SCHEME_MAX; i++)
+		signatures += use->signatures[i];
+	for (int i = 0; i < USE_REFUSALS; i++) {
+		if (use->refused[i] != (i == (int)refusal))
+			fail_msg("%s: %s counted %lu times", name,
+				 use_refusal_name((enum use_refusal)i),
+				 (unsigned long)use->refused[i]);
+	}
+	assert_int_equal(signatures, refusal == USE_REFUSALS);
+}
+
+static void a_compromised_engine_gets_no_other_signature(void **state)
+{
+	struct place *place = *state;
+	EVP_PKEY *key = make_key("EC", "P-256", 0);
+	char *path = xalloc_string(in_place(place, "key"));
+
+	write_key(path, key, PKCS8_PEM, 0600);
+	for (size_t i = 0; i < sizeof(abuses) / sizeof(abuses[0]); i++) {
+		struct holder_options options = {.key = path, .is_client = abuses[i].is_client};
+		uint8_t packet[KEY_MSG_MAX], answer[KEY_MSG_MAX];
+		const struct use *view;
+		struct key_msg_reply reply;
+		struct holding holding;
+
+		assert_int_equal(use_open(&options.use, &view), 0);
+		assert_int_equal(start_holding(&holding, &options), 0);
+		ask(holding.ours[0], packet, write_abuse(i, key, packet), answer, &reply);
+		if (reply.error != abuses[i].error)
+			fail_msg("%s: %d", abuses[i].name, reply.error);
+		assert_int_equal(stop_holding(&holding), EXIT_SUCCESS);
+		assert_counted(view, abuses[i].name, abuses[i].refusal);
+		use_close(options.use);
+		munmap((void *)view, sizeof(*view));
+	}
+	free(path);
+	EVP_PKEY_free(key);
+}
+
+/* Who can only read them cannot make itself able to write. */
+static void counts_cannot_be_made_writable(void **state)
+{
+	const struct use *view;
+	struct use *counting;
+
+	(void)state;
+	assert_int_equal(use_open(&counting, &view), 0);
+	counting->refused[USE_SCHEME] = 7;
+	assert_int_equal(view->refused[USE_SCHEME], 7);
+	assert_int_equal(mprotect((void *)view, sizeof(*view), PROT_READ | PROT_WRITE), -1);
+	use_close(counting);
+	assert_int_equal(view->refused[USE_SCHEME], 7);
+	munmap((void *)view, sizeof(*view));
 }
 
 static void what_is_no_request_is_said_to_be_none(void **state)
@@ -917,8 +1091,9 @@ static void a_token_needs_a_restart(void **state)
 	assert_int_equal(load.key_fd, -1);
 	assert_int_equal(holder_load(holding.child.socket, &load), 0);
 	assert_int_equal(take_report(&holding, &generation), -EKEYREJECTED);
-	assert_string_equal(holding.error, "a token's key is opened at the start alone; restart "
-					   "tund for this one");
+	assert_string_equal(holding.error,
+			    "a token is reached from the start alone, and this one began with a "
+			    "key in a file; restart tund");
 	assert_int_equal(source_pass(&wrong, &load.key_fd, &load.passphrase_fd, holding.error,
 				     sizeof(holding.error)),
 			 -EINVAL);
@@ -1184,11 +1359,14 @@ int main(void)
 						drop_place),
 		cmocka_unit_test_setup_teardown(weak_and_foreign_keys_are_refused, make_place,
 						drop_place),
-		cmocka_unit_test(an_address_without_a_provider_is_explained),
+		cmocka_unit_test(an_address_that_leads_nowhere_is_explained),
 		cmocka_unit_test_setup_teardown(a_path_with_a_colon_is_a_path, make_place,
 						drop_place),
 		cmocka_unit_test_setup_teardown(only_a_certificate_verify_is_signed, make_place,
 						drop_place),
+		cmocka_unit_test_setup_teardown(a_compromised_engine_gets_no_other_signature,
+						make_place, drop_place),
+		cmocka_unit_test(counts_cannot_be_made_writable),
 		cmocka_unit_test_setup_teardown(what_is_no_request_is_said_to_be_none, make_place,
 						drop_place),
 		cmocka_unit_test_setup_teardown(a_further_key_signs_beside_the_first, make_place,

@@ -20,28 +20,28 @@ static const struct {
 	const char *context;
 	size_t context_len;
 	size_t hash;
-	bool is_one;
+	enum key_msg_role signer;
 } messages[] = {
-	{"server, SHA-256", 64, SERVER, sizeof(SERVER), 32, true},
-	{"server, SHA-384", 64, SERVER, sizeof(SERVER), 48, true},
-	{"client, SHA-256", 64, CLIENT, sizeof(CLIENT), 32, true},
-	{"client, SHA-384", 64, CLIENT, sizeof(CLIENT), 48, true},
-	{"a digest alone", 0, "", 0, 32, false},
-	{"a longer digest", 0, "", 0, 64, false},
-	{"nothing", 0, "", 0, 0, false},
-	{"the head alone", 64, SERVER, sizeof(SERVER), 0, false},
-	{"SHA-1", 64, SERVER, sizeof(SERVER), 20, false},
-	{"SHA-512", 64, SERVER, sizeof(SERVER), 64, false},
-	{"one byte less", 64, SERVER, sizeof(SERVER), 31, false},
-	{"one byte more", 64, SERVER, sizeof(SERVER), 49, false},
-	{"between the two", 64, SERVER, sizeof(SERVER), 40, false},
-	{"a space less", 63, SERVER, sizeof(SERVER), 33, false},
-	{"a space more", 65, SERVER, sizeof(SERVER), 31, false},
-	{"no padding, right length", 0, SERVER, sizeof(SERVER), 96, false},
-	{"another role", 64, "TLS 1.3, other! CertificateVerify", 34, 32, false},
-	{"another version", 64, "TLS 1.4, server CertificateVerify", 34, 32, false},
-	{"in another case", 64, "TLS 1.3, server certificateverify", 34, 32, false},
-	{"no separator", 64, SERVER "!", 34, 32, false},
+	{"server, SHA-256", 64, SERVER, sizeof(SERVER), 32, KEY_MSG_SERVER},
+	{"server, SHA-384", 64, SERVER, sizeof(SERVER), 48, KEY_MSG_SERVER},
+	{"client, SHA-256", 64, CLIENT, sizeof(CLIENT), 32, KEY_MSG_CLIENT},
+	{"client, SHA-384", 64, CLIENT, sizeof(CLIENT), 48, KEY_MSG_CLIENT},
+	{"a digest alone", 0, "", 0, 32, KEY_MSG_NOBODY},
+	{"a longer digest", 0, "", 0, 64, KEY_MSG_NOBODY},
+	{"nothing", 0, "", 0, 0, KEY_MSG_NOBODY},
+	{"the head alone", 64, SERVER, sizeof(SERVER), 0, KEY_MSG_NOBODY},
+	{"SHA-1", 64, SERVER, sizeof(SERVER), 20, KEY_MSG_NOBODY},
+	{"SHA-512", 64, SERVER, sizeof(SERVER), 64, KEY_MSG_NOBODY},
+	{"one byte less", 64, SERVER, sizeof(SERVER), 31, KEY_MSG_NOBODY},
+	{"one byte more", 64, SERVER, sizeof(SERVER), 49, KEY_MSG_NOBODY},
+	{"between the two", 64, SERVER, sizeof(SERVER), 40, KEY_MSG_NOBODY},
+	{"a space less", 63, SERVER, sizeof(SERVER), 33, KEY_MSG_NOBODY},
+	{"a space more", 65, SERVER, sizeof(SERVER), 31, KEY_MSG_NOBODY},
+	{"no padding, right length", 0, SERVER, sizeof(SERVER), 96, KEY_MSG_NOBODY},
+	{"another role", 64, "TLS 1.3, other! CertificateVerify", 34, 32, KEY_MSG_NOBODY},
+	{"another version", 64, "TLS 1.4, server CertificateVerify", 34, 32, KEY_MSG_NOBODY},
+	{"in another case", 64, "TLS 1.3, server certificateverify", 34, 32, KEY_MSG_NOBODY},
+	{"no separator", 64, SERVER "!", 34, 32, KEY_MSG_NOBODY},
 };
 
 static size_t make_message(size_t i, uint8_t tbs[static 256])
@@ -62,7 +62,7 @@ static void only_a_certificate_verify_is_one(void **state)
 		uint8_t tbs[256];
 		size_t len = make_message(i, tbs);
 
-		if (key_msg_is_certificate_verify(tbs, len) != messages[i].is_one)
+		if (key_msg_signer(tbs, len) != messages[i].signer)
 			fail_msg("%s", messages[i].name);
 	}
 }
@@ -78,7 +78,8 @@ static void every_byte_of_the_head_counts(void **state)
 		bool is_hash = i >= len - 32;
 
 		tbs[i] ^= 0x80;
-		assert_int_equal(key_msg_is_certificate_verify(tbs, len), is_hash);
+		assert_int_equal(key_msg_signer(tbs, len),
+				 is_hash ? KEY_MSG_SERVER : KEY_MSG_NOBODY);
 		tbs[i] ^= 0x80;
 	}
 }

@@ -70,7 +70,7 @@ static void answer_request(struct signer *signer, const struct key_msg_request *
 
 	assert_non_null(scheme);
 	assert_true(scheme_fits(scheme, signer->key));
-	assert_true(key_msg_is_certificate_verify(request->tbs, request->tbs_len));
+	assert_true(key_msg_signer(request->tbs, request->tbs_len));
 	assert_int_equal(request->generation, 7);
 	memcpy(tbs, request->tbs, request->tbs_len);
 	if (signer->conduct == LIES)
@@ -496,7 +496,7 @@ static int run_holder(int socket, void *argument)
 	return holder_run(options);
 }
 
-static EVP_PKEY *start_holding(struct holding *holding, EVP_PKEY *key)
+static EVP_PKEY *start_holding(struct holding *holding, EVP_PKEY *key, bool is_client)
 {
 	char error[256];
 	struct buf spki;
@@ -515,6 +515,7 @@ static EVP_PKEY *start_holding(struct holding *holding, EVP_PKEY *key)
 	holding->theirs = pair[1];
 	holding->options = (struct holder_options){
 		.key = holding->path,
+		.is_client = is_client,
 		.uid = 65534,
 		.gid = 65534,
 		.sockets = &holding->theirs,
@@ -554,8 +555,8 @@ static void handshakes_work_with_the_holder(void **state)
 		client.plain = make_key(client.kind);
 		server.cert = make_certificate(server.plain);
 		client.cert = make_certificate(client.plain);
-		server.remote = start_holding(&holdings[0], server.plain);
-		client.remote = start_holding(&holdings[1], client.plain);
+		server.remote = start_holding(&holdings[0], server.plain, false);
+		client.remote = start_holding(&holdings[1], client.plain, true);
 		for (int round = 0; round < 3; round++)
 			assert_true(connect_ends(&server, true, &client, true));
 		for (int j = 0; j < 2; j++) {

@@ -29,6 +29,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "sys/landlock.h"
 #include "sys/sandbox.h"
 
 enum {
@@ -37,14 +38,18 @@ enum {
 	F = 1 << SANDBOX_FETCH,
 	S = 1 << SANDBOX_STORE,
 	E = 1 << SANDBOX_ENGINE,
-	ALL = P | K | F | S | E,
+	T = 1 << SANDBOX_TOKEN,
+	TF = 1 << SANDBOX_TOKEN_FILES,
+	TOKENS = T | TF, /* where what is not allowed fails */
+	ALL = P | K | F | S | E | TOKENS,
 	NONE = 0,
-	ROLES = SANDBOX_ENGINE + 1,
+	ROLES = SANDBOX_TOKEN_FILES + 1,
 	ENDED = 1000, /* and the signal's number */
 	WITHOUT_FILTER = 77,
 };
 
-static const char *const role_names[] = {"parent", "keys", "fetch", "store", "engine"};
+static const char *const role_names[] = {"parent", "keys",  "fetch",	       "store",
+					 "engine", "token", "token with files"};
 
 typedef bool (*probe_fn)(void);
 
@@ -173,24 +178,28 @@ static const struct call calls[] = {
 	{"ioctl, TCGETS", NONE, P | S | E, SYS_ioctl, {-1, TCGETS}},
 	{"ioctl, TUNSETIFF", P, NONE, SYS_ioctl, {-1, TUNSETIFF}},
 	{"ioctl, TIOCSTI", NONE, NONE, SYS_ioctl, {-1, TIOCSTI}},
-	{"fcntl, flags", P | F | S | E, NONE, SYS_fcntl, {-1, F_GETFL}},
-	{"fcntl, lock", F | S, NONE, SYS_fcntl, {-1, F_SETLK}},
+	{"fcntl, flags", P | F | S | E | TOKENS, NONE, SYS_fcntl, {-1, F_GETFL}},
+	{"fcntl, lock", F | S | TF, NONE, SYS_fcntl, {-1, F_SETLK}},
 	{"fcntl, owner", F | S, NONE, SYS_fcntl, {-1, F_SETOWN}},
 
-	{"open, read-only", P | F | S, E, SYS_openat, {-1, (long)"x", O_RDONLY | O_CLOEXEC}},
-	{"open, inherited", P | F | S, NONE, SYS_openat, {-1, (long)"x", O_RDONLY}},
-	{"open, directory", P | F | S, NONE, SYS_openat, {-1, (long)"x", O_DIRECTORY}},
-	{"open, read and write", P | S, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_CLOEXEC}},
-	{"open, write", S, NONE, SYS_openat, {-1, (long)"x", O_WRONLY}},
-	{"open, create", S, NONE, SYS_openat, {-1, (long)"x", O_CREAT}},
-	{"open, create for both", S, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_CREAT}},
-	{"open, truncate", S, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_TRUNC}},
-	{"open, nameless", S, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_TMPFILE}},
+	{"open, read-only", P | F | S | TF, E, SYS_openat, {-1, (long)"x", O_RDONLY | O_CLOEXEC}},
+	{"open, inherited", P | F | S | TF, NONE, SYS_openat, {-1, (long)"x", O_RDONLY}},
+	{"open, directory", P | F | S | TF, NONE, SYS_openat, {-1, (long)"x", O_DIRECTORY}},
+	{"open, read and write", P | S | TF, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_CLOEXEC}},
+	{"open, write", S | TF, NONE, SYS_openat, {-1, (long)"x", O_WRONLY}},
+	{"open, create", S | TF, NONE, SYS_openat, {-1, (long)"x", O_CREAT}},
+	{"open, create for both", S | TF, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_CREAT}},
+	{"open, truncate", S | TF, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_TRUNC}},
+	{"open, nameless", S | TF, NONE, SYS_openat, {-1, (long)"x", O_RDWR | O_TMPFILE}},
 	{"openat2", NONE, NONE, SYS_openat2, {-1}},
 	{"open_by_handle_at", NONE, NONE, SYS_open_by_handle_at, {-1}},
-	{"stat, by name", P | F | S, NONE, SYS_newfstatat, {-1, (long)"x"}},
-	{"stat, descriptor", P | F | S | E, NONE, SYS_newfstatat, {-1, (long)"", 0, AT_EMPTY_PATH}},
-	{"pread64", P | F | S | E, NONE, SYS_pread64, {-1}},
+	{"stat, by name", P | F | S | TF, NONE, SYS_newfstatat, {-1, (long)"x"}},
+	{"stat, descriptor",
+	 P | F | S | E | TOKENS,
+	 NONE,
+	 SYS_newfstatat,
+	 {-1, (long)"", 0, AT_EMPTY_PATH}},
+	{"pread64", P | F | S | E | TOKENS, NONE, SYS_pread64, {-1}},
 	{"pwrite64", S, NONE, SYS_pwrite64, {-1}},
 	{"fdatasync", S, NONE, SYS_fdatasync, {-1}},
 	{"unlinkat", P | S, NONE, SYS_unlinkat, {-1, (long)"x"}},
@@ -200,7 +209,7 @@ static const struct call calls[] = {
 	{"symlinkat", NONE, NONE, SYS_symlinkat, {(long)"x", -1, (long)"x"}},
 	{"mknodat", NONE, NONE, SYS_mknodat, {-1, (long)"x"}},
 	{"fchownat", NONE, NONE, SYS_fchownat, {-1, (long)"x"}},
-	{"getdents64", P | F | S, NONE, SYS_getdents64, {-1}},
+	{"getdents64", P | F | S | TF, NONE, SYS_getdents64, {-1}},
 
 	{"mmap", ALL, NONE, SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, 0, -1}},
 	{"mmap, code", F, NONE, SYS_mmap, {0, 4096, PROT_READ | PROT_EXEC, 0, -1}},
@@ -230,13 +239,18 @@ static int run_call(enum sandbox_role role, const struct call *call)
 	return reap(pid);
 }
 
+static bool is_denial(enum sandbox_role role, int result)
+{
+	return result == ENDED + SIGSYS || (TOKENS & 1U << role && result == EPERM);
+}
+
 static void check_call(enum sandbox_role role, const struct call *call)
 {
 	bool is_allowed = call->allowed & 1U << role, is_answered = call->answered & 1U << role;
 	int result = run_call(role, call);
 	bool is_right = is_answered  ? result == ENOSYS
-			: is_allowed ? result != ENOSYS && result < 255
-				     : result == ENDED + SIGSYS;
+			: is_allowed ? result != ENOSYS && result < 255 && !is_denial(role, result)
+				     : is_denial(role, result);
 
 	if (!is_right)
 		print_error("%s, %s: %d\n", role_names[role], call->name, result);
@@ -411,6 +425,69 @@ static void what_a_role_is_for_works(void **state)
 	}
 }
 
+/* ---- a token's files ---- */
+
+enum { IN_DIRECTORY = 1 << 0, ELSEWHERE = 1 << 1, MADE = 1 << 2, LISTED = 1 << 3, SOCKET = 1 << 4 };
+
+static bool can_open(const char *directory, const char *name, int flags)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	fd = open(path, flags | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* In a process that may open what is below `own`: what it can. */
+static int try_files(const char *own, const char *other)
+{
+	int done = 0;
+
+	if (landlock_only(own) || sandbox_load(SANDBOX_TOKEN_FILES))
+		return 255;
+	done |= can_open(own, "object", O_RDWR) ? IN_DIRECTORY : 0;
+	done |= can_open(other, "object", O_RDONLY) || can_open("/etc", "passwd", O_RDONLY) ||
+				can_open(own, "../../etc/passwd", O_RDONLY)
+			? ELSEWHERE
+			: 0;
+	done |= can_open(own, "lock", O_WRONLY | O_CREAT) ? MADE : 0;
+	done |= can_open(own, ".", O_RDONLY | O_DIRECTORY) ? LISTED : 0;
+	done |= socket(AF_UNIX, SOCK_STREAM, 0) >= 0 || socket(AF_INET, SOCK_STREAM, 0) >= 0
+			? SOCKET
+			: 0;
+	return done;
+}
+
+static void a_token_has_its_directory_and_nothing_else(void **state)
+{
+	char own[] = "/tmp/tund-test-token-XXXXXX", other[] = "/tmp/tund-test-token-XXXXXX";
+	char command[128];
+	pid_t pid;
+
+	(void)state;
+	skip_without_filter();
+	assert_non_null(mkdtemp(own));
+	assert_non_null(mkdtemp(other));
+	snprintf(command, sizeof(command), "touch %s/object %s/object", own, other);
+	assert_int_equal(system(command), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(try_files(own, other));
+	assert_int_equal(reap(pid), IN_DIRECTORY | MADE | LISTED);
+	snprintf(command, sizeof(command), "rm -r %s %s", own, other);
+	assert_int_equal(system(command), 0);
+}
+
+static void a_directory_that_is_none_is_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(landlock_only("/nowhere"), -ENOENT);
+	assert_int_equal(landlock_only("/etc/passwd"), -ENOTDIR);
+}
+
 static bool end_by_abort(void)
 {
 	abort();
@@ -488,6 +565,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_role_makes_its_calls_and_no_others),
 		cmocka_unit_test(what_a_role_is_for_works),
+		cmocka_unit_test(a_token_has_its_directory_and_nothing_else),
+		cmocka_unit_test(a_directory_that_is_none_is_an_error),
 		cmocka_unit_test(abort_is_an_abort),
 		cmocka_unit_test(engine_loads_on_top_of_store),
 		cmocka_unit_test(no_new_privileges_are_set),

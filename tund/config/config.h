@@ -62,6 +62,7 @@ struct config_identity {
 	char *key;
 	bool key_in_place;
 	char *passphrase_file;
+	char *token_directory; /* NULL: a token's module opens no files after the start */
 };
 
 struct config_trust {

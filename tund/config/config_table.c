@@ -85,6 +85,8 @@ static const struct config_option options[] = {
 	    "a path, a store URI (pkcs11:... handle:...), or PEM in place"),
 	ROW("identity", "passphrase-file", CONFIG_PATH, AT(identity.passphrase_file), "",
 	    "holds the passphrase or PIN of the key"),
+	ROW("identity", "token-directory", CONFIG_PATH, AT(identity.token_directory), "",
+	    "the files of a token that is made of files (SoftHSM)", .restart = true),
 
 	ROW("trust", "ca", CONFIG_AUTHORITIES, AT(trust.ca), NULL,
 	    "files, directories, or PEM in place"),

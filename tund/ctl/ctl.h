@@ -8,6 +8,7 @@
 
 #include "client/client.h"
 #include "gateway/gateway.h"
+#include "key/use.h"
 #include "pki/material.h"
 
 struct ctl_options {
@@ -16,6 +17,7 @@ struct ctl_options {
 	const struct material *material;
 	struct gateway *gateway; /* one of the two */
 	struct client *client;
+	const struct use *key_use;  /* NULL: not counted */
 	struct event_hook *events;  /* of the role's; heard here */
 	struct parent_link *parent; /* the engine's */
 	int listen;

@@ -248,6 +248,30 @@ static void fill_drops(json_t *samples, const struct scrape *scrape)
 		add(samples, label("reason", count_name((enum count)i)), scrape->counts->of[i]);
 }
 
+/* ---- the key ---- */
+
+static void fill_signatures(json_t *samples, const struct scrape *scrape)
+{
+	const struct use *use = scrape->ctl->options.key_use;
+
+	for (size_t i = 0; use && i < SCHEME_MAX; i++) {
+		json_t *labels = label("scheme", scheme_at(i)->name);
+
+		json_object_set_new(labels, "role",
+				    json_string(scrape->gateway ? "gateway" : "client"));
+		add(samples, labels, use->signatures[i]);
+	}
+}
+
+static void fill_key_refusals(json_t *samples, const struct scrape *scrape)
+{
+	const struct use *use = scrape->ctl->options.key_use;
+
+	for (int i = 0; use && i < USE_REFUSALS; i++)
+		add(samples, label("reason", use_refusal_name((enum use_refusal)i)),
+		    use->refused[i]);
+}
+
 /* ---- certificates and lists ---- */
 
 static json_t *describe_subject(X509 *cert)
@@ -358,6 +382,13 @@ static const struct row {
 	 fill_denials},
 	{"tund_trust_generation", "gauge", "Grows with every reload and every change of denials.",
 	 BOTH, fill_generation},
+	{"tund_key_signatures_total", "counter",
+	 "Handshakes that the key holder signed, by TLS signature scheme.", BOTH, fill_signatures},
+	{"tund_key_refusals_total", "counter",
+	 "What the key holder was asked for and did not sign. All but failed and replaced-key is "
+	 "what "
+	 "no handshake of ours asks for.",
+	 BOTH, fill_key_refusals},
 	{"tund_certificate_expiry_timestamp_seconds", "gauge", "When our own certificate expires.",
 	 BOTH, fill_certificate},
 	{"tund_ca_expiry_timestamp_seconds", "gauge", "When a loaded authority expires.", BOTH,

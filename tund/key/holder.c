@@ -22,7 +22,9 @@
 #include "base/xalloc.h"
 #include "key/scheme.h"
 #include "key/source.h"
+#include "key/token.h"
 #include "sys/child.h"
+#include "sys/landlock.h"
 #include "sys/privs.h"
 #include "sys/sandbox.h"
 #include "wire/key_msg.h"
@@ -57,12 +59,16 @@ enum {
 
 struct held {
 	uint32_t first, last; /* its generations */
-	EVP_PKEY *key;	      /* NULL: none */
-	char *token;	      /* its store URI; NULL: a file's */
+	EVP_PKEY *key;	      /* NULL: none; a PKCS#11 token's is the public half */
+	struct token *token;  /* a PKCS#11 token's, else NULL */
+	char *uri;	      /* its store URI; NULL: a file's */
 	int64_t until_us;     /* previous: how long a handshake may still be under way */
 };
 
 struct holder {
+	const struct holder_options *options;
+	struct library library;
+	bool has_token; /* from the start: files and modules can be had then only */
 	struct held current;
 	struct held candidate;		    /* loaded, not adopted */
 	struct held previous[PREVIOUS_MAX]; /* the latest first */
@@ -71,17 +77,67 @@ struct holder {
 	struct rate warnings;
 };
 
-static int open_key(const struct holder_options *options, EVP_PKEY **ret,
+static int open_token(struct holder *holder, const struct source *source, struct held *ret,
+		      char error[static ERROR_TEXT])
+{
+	struct token_wanted wanted = {.uri = source->key, .pin_file = source->passphrase_file};
+	struct buf pin = {0};
+	int r = source_read_pin(source, &pin, error, ERROR_TEXT);
+
+	if (r < 0)
+		return r;
+	wanted.pin = pin.data;
+	wanted.pin_len = pin.len;
+	r = token_open(&holder->library, &wanted, &ret->token, error, ERROR_TEXT);
+	buf_wipe(&pin);
+	if (r < 0)
+		return r;
+	ret->key = token_public(ret->token);
+	EVP_PKEY_up_ref(ret->key);
+	return 0;
+}
+
+static bool has_p11_kit(struct holder *holder)
+{
+	char ignored[ERROR_TEXT];
+
+	return library_open(&holder->library, ignored, sizeof(ignored)) == 0;
+}
+
+/* A TPM does not say before the first signature what is wrong with a password. */
+static void explain_provider(const struct source *source, char error[static ERROR_TEXT])
+{
+	_cleanup_free_ char *why = xalloc_string(error);
+
+	if (source->passphrase_file)
+		snprintf(error, ERROR_TEXT, "%s: %s; is the password in %s right?", source->key,
+			 why, source->passphrase_file);
+	else
+		snprintf(error, ERROR_TEXT,
+			 "%s: %s; if the key has a password, name a passphrase-file", source->key,
+			 why);
+}
+
+/* A URI's key by p11-kit or, for a TPM's and where there is no p11-kit, by OpenSSL's provider. */
+static int open_key(struct holder *holder, const struct source *source, struct held *ret,
 		    char error[static ERROR_TEXT])
 {
-	const struct source source = {
-		.key = options->key,
-		.pem = options->pem,
-		.passphrase_file = options->passphrase_file,
-		.allow_insecure_key = options->allow_insecure_key,
-	};
+	char problem[ERROR_TEXT / 2];
+	bool is_file = source->pem ||
+		       (source->is_passed ? source->key_fd >= 0 : source_is_file(source->key));
+	int r;
 
-	return source_open(&source, ret, error, ERROR_TEXT);
+	if (is_file || !source_is_pkcs11(source->key) || !has_p11_kit(holder))
+		r = source_open(source, &ret->key, error, ERROR_TEXT);
+	else
+		r = open_token(holder, source, ret, error);
+	if (r == 0 && !is_file)
+		ret->uri = xalloc_string(source->key);
+	if (r == 0 && scheme_key_problem(ret->key, problem, sizeof(problem))) {
+		snprintf(error, ERROR_TEXT, "%s", problem);
+		r = -EINVAL;
+	}
+	return r;
 }
 
 static const char *last_reason(void)
@@ -91,24 +147,74 @@ static const char *last_reason(void)
 	return reason ? reason : "no reason given";
 }
 
-/* Proves that the key signs, and makes OpenSSL load and seed all that this needs: there are no
- * files and no new modules later. The signatures go nowhere. */
-static int try_key(EVP_PKEY *key, char error[static ERROR_TEXT])
+static int sign(const struct held *held, const struct scheme *scheme, const uint8_t *tbs,
+		size_t tbs_len, uint8_t *signature, size_t *len, char error[static ERROR_TEXT])
+{
+	if (held->token)
+		return token_sign(held->token, scheme, tbs, tbs_len, signature, len, error,
+				  ERROR_TEXT);
+	if (scheme_sign(scheme, held->key, tbs, tbs_len, signature, len) == 0)
+		return 0;
+	snprintf(error, ERROR_TEXT, "the key does not sign (scheme 0x%04x): %s", scheme->id,
+		 last_reason());
+	return -EIO;
+}
+
+/* The public half alone, in OpenSSL's own hands: what a token signs, it shall not judge. */
+static EVP_PKEY *copy_public(EVP_PKEY *key)
+{
+	unsigned char *der = NULL;
+	int len = i2d_PUBKEY(key, &der);
+	const unsigned char *at = der;
+	EVP_PKEY *public = len > 0 ? d2i_PUBKEY_ex(NULL, &at, len, NULL, "provider=default") : NULL;
+
+	OPENSSL_free(der);
+	return public;
+}
+
+static int try_scheme(const struct held *held, const struct scheme *scheme, EVP_PKEY *public,
+		      char error[static ERROR_TEXT])
 {
 	static const uint8_t message[64];
+	uint8_t signature[KEY_MSG_SIGNATURE_MAX];
+	size_t len = sizeof(signature);
+	int r = sign(held, scheme, message, sizeof(message), signature, &len, error);
 
-	for (const struct scheme *scheme = scheme_next(NULL, key); scheme;
-	     scheme = scheme_next(scheme, key)) {
-		uint8_t signature[KEY_MSG_SIGNATURE_MAX];
-		size_t len = sizeof(signature);
+	if (r < 0 || scheme_verify(scheme, public, message, sizeof(message), signature, len))
+		return r;
+	snprintf(error, ERROR_TEXT, "what the key signs is not what TLS 1.3 wants (%s)%s",
+		 scheme->name,
+		 scheme->is_pss ? ": a salt of another length, as some TPMs make; use a key on "
+				  "P-256"
+				: "; the public half belongs to another key");
+	return -EIO;
+}
 
-		if (scheme_sign(scheme, key, message, sizeof(message), signature, &len) < 0) {
-			snprintf(error, ERROR_TEXT, "the key does not sign (scheme 0x%04x): %s",
-				 scheme->id, last_reason());
-			return -EIO;
-		}
-	}
-	return 0;
+/* Proves that the key signs, and makes OpenSSL load and seed all that this needs: there are no
+ * files and no new modules later. The signatures go nowhere. */
+static int try_key(const struct held *held, char error[static ERROR_TEXT])
+{
+	EVP_PKEY *public = copy_public(held->key);
+	int r = 0;
+
+	for (const struct scheme *scheme = scheme_next(NULL, held->key); r == 0 && scheme;
+	     scheme = scheme_next(scheme, held->key))
+		r = try_scheme(held, scheme, public, error);
+	EVP_PKEY_free(public);
+	return r;
+}
+
+static int open_and_try(struct holder *holder, const struct source *source, struct held *ret,
+			char error[static ERROR_TEXT])
+{
+	int r = open_key(holder, source, ret, error);
+
+	if (r < 0)
+		return r;
+	r = try_key(ret, error);
+	if (r < 0 && ret->uri && !ret->token)
+		explain_provider(source, error);
+	return r;
 }
 
 /* OpenSSL frees some of its copies of a key that it decodes without wiping them. glibc can fill
@@ -139,19 +245,54 @@ static void lock_memory(void)
 		log_debug("the key's memory is not locked: %s", strerror(errno));
 }
 
-static int close_in(const struct holder_options *options, char error[static ERROR_TEXT])
+/* A file's key needs nothing any more; a token's needs its descriptors, and some their files. */
+static int load_sandbox(const struct holder *holder, char error[static ERROR_TEXT])
 {
+	const char *directory = holder->options->token_directory;
+	int r;
+
+	if (!holder->current.uri || !directory)
+		return sandbox_load(holder->current.uri ? SANDBOX_TOKEN : SANDBOX_KEYS);
+	r = landlock_only(directory);
+	if (r < 0)
+		snprintf(error, ERROR_TEXT, "identity.token-directory %s: %s", directory,
+			 r == -EOPNOTSUPP ? "this kernel cannot keep a process to a directory "
+					    "(Landlock, Linux 5.13); use a token that needs none"
+					  : strerror(-r));
+	return r < 0 ? r : sandbox_load(SANDBOX_TOKEN_FILES);
+}
+
+static int close_in(const struct holder *holder, char error[static ERROR_TEXT])
+{
+	const struct holder_options *options = holder->options;
 	int r;
 
 	lock_memory();
+	error[0] = '\0';
 	r = privs_drop_all(options->uid, options->gid);
 	if (r == 0)
 		r = child_die_with_parent();
 	if (r == 0)
-		r = sandbox_load(SANDBOX_KEYS);
-	if (r < 0)
+		r = load_sandbox(holder, error);
+	if (r < 0 && !error[0])
 		snprintf(error, ERROR_TEXT, "the key holder cannot drop its privileges: %s",
 			 strerror(-r));
+	return r;
+}
+
+/* A token's module may have needed more than it can have from here on. */
+static int try_closed_in(const struct holder *holder, char error[static ERROR_TEXT])
+{
+	int r = holder->current.uri ? try_key(&holder->current, error) : 0;
+	_cleanup_free_ char *why = r < 0 ? xalloc_string(error) : NULL;
+
+	if (r == 0)
+		return 0;
+	snprintf(error, ERROR_TEXT,
+		 "%s: the token signs, but no more once the key holder is closed in as uid %u: a "
+		 "token that is made of files needs its directory, named as "
+		 "identity.token-directory and belonging to daemon.user",
+		 why, (unsigned)holder->options->uid);
 	return r;
 }
 
@@ -186,63 +327,104 @@ static bool is_of(const struct held *held, uint32_t generation)
 	return held->key && generation >= held->first && generation <= held->last;
 }
 
-static EVP_PKEY *find_key(const struct holder *holder, uint32_t generation)
+static const struct held *find_key(const struct holder *holder, uint32_t generation)
 {
 	if (is_of(&holder->candidate, generation))
-		return holder->candidate.key;
+		return &holder->candidate;
 	if (is_of(&holder->current, generation))
-		return holder->current.key;
+		return &holder->current;
 	for (size_t i = 0; i < PREVIOUS_MAX; i++) {
 		if (is_of(&holder->previous[i], generation))
-			return holder->previous[i].key;
+			return &holder->previous[i];
 	}
 	return NULL;
 }
 
+/* USE_REFUSALS: it may be signed. */
+static enum use_refusal judge(const struct holder *holder, const struct key_msg_request *request,
+			      const struct scheme *scheme, const struct held *held)
+{
+	enum key_msg_role ours = holder->options->is_client ? KEY_MSG_CLIENT : KEY_MSG_SERVER;
+	enum key_msg_role signer = key_msg_signer(request->tbs, request->tbs_len);
+
+	if (signer == KEY_MSG_NOBODY)
+		return USE_NO_TLS;
+	if (signer != ours)
+		return USE_OTHER_ROLE;
+	if (!held)
+		return USE_REPLACED;
+	return scheme && scheme_fits(scheme, held->key) ? USE_REFUSALS : USE_SCHEME;
+}
+
+static void warn_of_refusal(struct holder *holder, enum use_refusal refusal, const char *why)
+{
+	static const char *const texts[USE_REFUSALS] = {
+		[USE_MALFORMED] = "what is no request for a signature",
+		[USE_NO_TLS] = "what is no CertificateVerify of TLS 1.3",
+		[USE_OTHER_ROLE] = "a CertificateVerify of the other role than ours",
+		[USE_SCHEME] = "with a scheme that is not this key's",
+		[USE_REPLACED] = "with a key that has been replaced",
+	};
+
+	if (!rate_allow(&holder->warnings, WARNINGS_PER_SECOND, clock_now_us()))
+		return;
+	if (refusal == USE_FAILED)
+		log_warn("no signature: %s", why);
+	else
+		log_warn("refused to sign %s", texts[refusal]);
+}
+
+static void count_use(_Atomic uint64_t *count)
+{
+	atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+}
+
+/* The errno that the one who asked is told. */
+static uint16_t refuse(struct holder *holder, enum use_refusal refusal, const char *why)
+{
+	static const uint16_t errors[USE_REFUSALS] = {
+		[USE_MALFORMED] = EBADMSG, [USE_NO_TLS] = EPERM,    [USE_OTHER_ROLE] = EPERM,
+		[USE_SCHEME] = EPERM,	   [USE_REPLACED] = ENOKEY, [USE_FAILED] = EIO,
+	};
+
+	if (holder->options->use)
+		count_use(&holder->options->use->refused[refusal]);
+	warn_of_refusal(holder, refusal, why);
+	return errors[refusal];
+}
+
 /* 0, or why it may not be signed, or was not. */
-static uint16_t sign_request(const struct holder *holder, const struct key_msg_request *request,
+static uint16_t sign_request(struct holder *holder, const struct key_msg_request *request,
 			     uint8_t signature[static KEY_MSG_SIGNATURE_MAX], size_t *ret_len)
 {
 	const struct scheme *scheme = scheme_find(request->scheme);
-	EVP_PKEY *key = find_key(holder, request->generation);
+	const struct held *held = find_key(holder, request->generation);
+	enum use_refusal refusal = judge(holder, request, scheme, held);
 	size_t len = KEY_MSG_SIGNATURE_MAX;
+	char why[ERROR_TEXT];
 
-	if (!key_msg_is_certificate_verify(request->tbs, request->tbs_len))
-		return EPERM;
-	if (!key)
-		return ENOKEY;
-	if (!scheme || !scheme_fits(scheme, key))
-		return EPERM;
-	if (scheme_sign(scheme, key, request->tbs, request->tbs_len, signature, &len) < 0)
-		return EIO;
+	if (refusal != USE_REFUSALS)
+		return refuse(holder, refusal, NULL);
+	if (sign(held, scheme, request->tbs, request->tbs_len, signature, &len, why) < 0)
+		return refuse(holder, USE_FAILED, why);
+	if (holder->options->use)
+		count_use(&holder->options->use->signatures[scheme_index(scheme)]);
 	*ret_len = len;
 	return 0;
-}
-
-static void warn_of_failure(struct holder *holder, uint16_t error)
-{
-	if (!rate_allow(&holder->warnings, WARNINGS_PER_SECOND, clock_now_us()))
-		return;
-	if (error == EIO)
-		log_warn("the key did not sign: %s", last_reason());
-	else if (error == ENOKEY)
-		log_warn("refused to sign with a key that has been replaced");
-	else
-		log_warn("refused to sign what no TLS 1.3 handshake with this key asks for");
 }
 
 static void answer_packet(struct holder *holder, int socket, const uint8_t *packet, size_t len)
 {
 	uint8_t signature[KEY_MSG_SIGNATURE_MAX], answer[KEY_MSG_MAX];
-	struct key_msg_reply reply = {.error = EBADMSG, .signature = signature};
+	struct key_msg_reply reply = {.signature = signature};
 	struct key_msg_request request;
 
 	if (len <= KEY_MSG_MAX && key_msg_request_read(packet, len, &request)) {
 		reply.id = request.id;
 		reply.error = sign_request(holder, &request, signature, &reply.signature_len);
+	} else {
+		reply.error = refuse(holder, USE_MALFORMED, NULL);
 	}
-	if (reply.error)
-		warn_of_failure(holder, reply.error);
 	ERR_clear_error();
 	len = key_msg_reply_write(&reply, answer);
 	/* Who does not take its answers loses them: nobody makes the others wait. */
@@ -275,28 +457,26 @@ static void wipe_text(char **text)
 static void drop_key(struct held *held)
 {
 	EVP_PKEY_free(held->key);
-	wipe_text(&held->token);
+	token_free(held->token);
+	wipe_text(&held->uri);
 	*held = (struct held){0};
 }
 
-/* A token is opened at the start, while files and modules can be had: the same key is taken on. */
-static int load_token(const struct holder *holder, const char *uri, struct held *held,
-		      char error[static ERROR_TEXT])
+/* The key of the same URI is taken on as it is, without a login that could fail. */
+static bool take_on(const struct holder *holder, const char *uri, struct held *held)
 {
-	const char *token = holder->current.token;
+	const struct held *current = &holder->current;
 
-	if (!uri || !token || strcmp(uri, token) != 0) {
-		snprintf(error, ERROR_TEXT,
-			 "a token's key is opened at the start alone; restart tund for this one");
-		return -EOPNOTSUPP;
-	}
-	EVP_PKEY_up_ref(holder->current.key);
-	held->key = holder->current.key;
-	held->token = xalloc_string(token);
-	return 0;
+	if (!current->uri || strcmp(uri, current->uri) != 0)
+		return false;
+	EVP_PKEY_up_ref(current->key);
+	held->key = current->key;
+	held->token = current->token ? token_ref(current->token) : NULL;
+	held->uri = xalloc_string(uri);
+	return true;
 }
 
-static int load_key(const struct holder *holder, const struct holder_load *load, struct held *held,
+static int load_key(struct holder *holder, const struct holder_load *load, struct held *held,
 		    char error[static ERROR_TEXT])
 {
 	const struct source source = {
@@ -308,11 +488,15 @@ static int load_key(const struct holder *holder, const struct holder_load *load,
 	};
 	int r;
 
-	if (load->key_fd < 0)
-		return load_token(holder, load->key, held, error);
-	r = source_open(&source, &held->key, error, ERROR_TEXT);
-	if (r == 0)
-		r = try_key(held->key, error);
+	if (load->key_fd < 0 && !holder->has_token) {
+		snprintf(error, ERROR_TEXT,
+			 "a token is reached from the start alone, and this one began with a key "
+			 "in a file; restart tund");
+		return -EOPNOTSUPP;
+	}
+	if (load->key_fd < 0 && load->key && take_on(holder, load->key, held))
+		return 0;
+	r = open_and_try(holder, &source, held, error);
 	wipe_freed_blocks();
 	return r;
 }
@@ -471,25 +655,39 @@ static void watch_sockets(struct holder *holder, const struct holder_options *op
 		(struct pollfd){.fd = options->report, .events = POLLIN};
 }
 
+static int open_first(struct holder *holder, struct holder_options *options,
+		      char error[static ERROR_TEXT])
+{
+	const struct source source = {
+		.key = options->key,
+		.pem = options->pem,
+		.passphrase_file = options->passphrase_file,
+		.allow_insecure_key = options->allow_insecure_key,
+		.key_fd = -1,
+		.passphrase_fd = -1,
+	};
+	int r = open_and_try(holder, &source, &holder->current, error);
+
+	wipe_text(&options->pem);
+	holder->has_token = holder->current.uri != NULL;
+	wipe_freed_blocks();
+	if (r == 0)
+		r = close_in(holder, error);
+	if (r == 0)
+		r = try_closed_in(holder, error);
+	return r == 0 ? report_public(options->report, &holder->current, error) : r;
+}
+
 int holder_run(struct holder_options *options)
 {
-	struct holder holder = {0};
+	struct holder holder = {.options = options};
 	char error[ERROR_TEXT];
 	int r;
 
 	mallopt(M_PERTURB, FREED_BYTE);
 	CRYPTO_secure_malloc_init(SECURE_HEAP_BYTES, SECURE_HEAP_UNIT);
-	r = open_key(options, &holder.current.key, error);
-	if (r == 0 && options->key && !source_is_file(options->key))
-		holder.current.token = xalloc_string(options->key);
-	wipe_text(&options->pem);
-	if (r == 0)
-		r = try_key(holder.current.key, error);
-	wipe_freed_blocks();
-	if (r == 0)
-		r = close_in(options, error);
-	if (r == 0)
-		r = report_public(options->report, &holder.current, error);
+	r = open_first(&holder, options, error);
+	ERR_clear_error();
 	if (r < 0) {
 		send_report(options->report, REPORT_ERROR, 0, error, strlen(error));
 	} else {

@@ -6,7 +6,11 @@
  * each loaded one's is higher. What is loaded is signed with at once, and dropped by the next that
  * is loaded unless it was adopted. What was in force before, a few keys at most, is kept for five
  * minutes, for handshakes under way; a key that is the same as before serves under all its
- * generations. */
+ * generations.
+ *
+ * A holder that began with a token keeps its session, and what its module needs afterwards, so it
+ * can open further keys of the token, and files' keys. One that began with a file has no way to a
+ * token any more: that needs a restart. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,12 +19,16 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "key/use.h"
 
 struct holder_options {
 	const char *key; /* path or store URI; NULL when pem is given */
 	char *pem;	 /* taken, wiped and freed: the key that stood in the configuration */
 	const char *passphrase_file; /* NULL: none */
-	uid_t uid;		     /* what it becomes once the key is open */
+	const char *token_directory; /* NULL: none; what a token's module may open later on */
+	bool is_client;	 /* signs as one, and never as a gateway; else the other way round */
+	struct use *use; /* what it counts in; NULL: nowhere */
+	uid_t uid;	 /* what it becomes once the key is open */
 	gid_t gid;
 	const int *sockets; /* one SOCK_SEQPACKET each for a thread that signs */
 	size_t socket_count;
@@ -45,8 +53,7 @@ struct holder_load {
 	uint32_t generation;
 	const char *key;	     /* as in holder_options; NULL: it stood in the configuration */
 	const char *passphrase_file; /* NULL: none */
-	/* Opened and looked at (source_pass), at their start; borrowed. key_fd -1: a token's key,
-	 * which can only be the one that is held. */
+	/* Opened and looked at (source_pass), at their start; borrowed. key_fd -1: a token's key. */
 	int key_fd, passphrase_fd;
 };
 

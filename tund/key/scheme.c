@@ -5,22 +5,25 @@
 #include <string.h>
 
 #include <openssl/err.h>
+#include <openssl/provider.h>
 #include <openssl/rsa.h>
 
 enum {
 	GROUP_NAME = 64,
+	PROPERTIES = 80,
 	RSA_BITS_MIN = 2048,
 	RSA_BITS_MAX = 8192, /* a signature of KEY_MSG_SIGNATURE_MAX bytes */
 };
 
 static const struct scheme schemes[] = {
-	{.id = 0x0403, .type = "EC", .group = "prime256v1", .digest = "SHA256"},
-	{.id = 0x0503, .type = "EC", .group = "secp384r1", .digest = "SHA384"},
-	{.id = 0x0807, .type = "ED25519"},
-	{.id = 0x0804, .type = "RSA", .digest = "SHA256", .is_pss = true},
-	{.id = 0x0805, .type = "RSA", .digest = "SHA384", .is_pss = true},
-	{.id = 0x0806, .type = "RSA", .digest = "SHA512", .is_pss = true},
+	{0x0403, "ecdsa_secp256r1_sha256", "EC", "prime256v1", "SHA256", false},
+	{0x0503, "ecdsa_secp384r1_sha384", "EC", "secp384r1", "SHA384", false},
+	{0x0807, "ed25519", "ED25519", NULL, NULL, false},
+	{0x0804, "rsa_pss_rsae_sha256", "RSA", NULL, "SHA256", true},
+	{0x0805, "rsa_pss_rsae_sha384", "RSA", NULL, "SHA384", true},
+	{0x0806, "rsa_pss_rsae_sha512", "RSA", NULL, "SHA512", true},
 };
+_Static_assert(sizeof(schemes) / sizeof(schemes[0]) == SCHEME_MAX, "SCHEME_MAX is their number");
 
 static const struct scheme *schemes_end(void)
 {
@@ -34,6 +37,16 @@ const struct scheme *scheme_find(uint16_t id)
 			return scheme;
 	}
 	return NULL;
+}
+
+const struct scheme *scheme_at(size_t index)
+{
+	return &schemes[index];
+}
+
+size_t scheme_index(const struct scheme *scheme)
+{
+	return (size_t)(scheme - schemes);
 }
 
 bool scheme_fits(const struct scheme *scheme, EVP_PKEY *key)
@@ -115,17 +128,31 @@ static int set_pss(EVP_PKEY_CTX *parameters)
 	return 0;
 }
 
+/* A key is signed with where it is: another provider, asked first, could be handed the public half
+ * of it and find out too late. */
+static const char *prefer_own_provider(EVP_PKEY *key, char text[static PROPERTIES])
+{
+	const OSSL_PROVIDER *provider = EVP_PKEY_get0_provider(key);
+
+	if (!provider)
+		return NULL;
+	snprintf(text, PROPERTIES, "?provider=%s", OSSL_PROVIDER_get0_name(provider));
+	return text;
+}
+
 int scheme_sign(const struct scheme *scheme, EVP_PKEY *key, const uint8_t *tbs, size_t tbs_len,
 		uint8_t *signature, size_t *len)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *parameters = NULL;
+	char properties[PROPERTIES];
 	size_t needed = 0;
 	int r = -EIO;
 
 	if (!md)
 		return -EIO;
-	if (EVP_DigestSignInit_ex(md, &parameters, scheme->digest, NULL, NULL, key, NULL) <= 0)
+	if (EVP_DigestSignInit_ex(md, &parameters, scheme->digest, NULL,
+				  prefer_own_provider(key, properties), key, NULL) <= 0)
 		goto out;
 	if (scheme->is_pss && set_pss(parameters))
 		goto out;
@@ -137,4 +164,19 @@ int scheme_sign(const struct scheme *scheme, EVP_PKEY *key, const uint8_t *tbs, 
 out:
 	EVP_MD_CTX_free(md);
 	return r;
+}
+
+bool scheme_verify(const struct scheme *scheme, EVP_PKEY *key, const uint8_t *tbs, size_t tbs_len,
+		   const uint8_t *signature, size_t len)
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *parameters = NULL;
+	bool is_right = md &&
+			EVP_DigestVerifyInit_ex(md, &parameters, scheme->digest, NULL, NULL, key,
+						NULL) > 0 &&
+			(!scheme->is_pss || set_pss(parameters) == 0) &&
+			EVP_DigestVerify(md, signature, len, tbs, tbs_len) > 0;
+
+	EVP_MD_CTX_free(md);
+	return is_right;
 }

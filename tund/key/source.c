@@ -16,13 +16,14 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/xalloc.h"
 #include "key/scheme.h"
 
 enum {
 	KEY_MAX = 64 * 1024,
 	PASSPHRASE_MAX = 1024,
 	NAME_MAX_BYTES = 256,
-	SCHEME_MAX = 32,
+	SCHEME_BYTES = 32,
 };
 
 /* One opening. */
@@ -154,11 +155,14 @@ static int fail_decoding(struct opening *opening)
 		    opening->source->passphrase_file);
 }
 
-static EVP_PKEY *decode_der(struct opening *opening, BIO *bio)
+/* form: "DER" or "PEM"; properties: of whose hands it is to be in, NULL for any. */
+static EVP_PKEY *decode_as(struct opening *opening, BIO *bio, const char *form,
+			   const char *properties)
 {
 	EVP_PKEY *key = NULL;
-	OSSL_DECODER_CTX *decoding = OSSL_DECODER_CTX_new_for_pkey(&key, "DER", NULL, NULL,
-								   EVP_PKEY_KEYPAIR, NULL, NULL);
+	OSSL_DECODER_CTX *decoding =
+		OSSL_DECODER_CTX_new_for_pkey(&key, form, NULL, NULL, EVP_PKEY_KEYPAIR, NULL,
+					      properties);
 
 	if (!decoding)
 		return NULL;
@@ -168,6 +172,14 @@ static EVP_PKEY *decode_der(struct opening *opening, BIO *bio)
 	return key;
 }
 
+/* A TPM's own form (TSS2): the TPM alone can open it. */
+static bool is_wrapped_by_tpm(const void *bytes, size_t len)
+{
+	static const char begin[] = "-----BEGIN TSS2 PRIVATE KEY-----";
+
+	return memmem(bytes, len, begin, sizeof(begin) - 1) != NULL;
+}
+
 static int decode_key(struct opening *opening, const void *bytes, size_t len, EVP_PKEY **ret)
 {
 	BIO *bio = BIO_new_mem_buf(bytes, (int)len); /* borrows */
@@ -175,15 +187,62 @@ static int decode_key(struct opening *opening, const void *bytes, size_t len, EV
 
 	if (!bio)
 		return fail(opening, -ENOMEM, "%s: %s", opening->name, strerror(ENOMEM));
+	/* Else the public half alone would be taken over by the default provider. */
+	if (is_wrapped_by_tpm(bytes, len))
+		key = decode_as(opening, bio, "PEM", "provider=tpm2");
 	/* PEM may have other blocks before the key: parameters, certificates. */
-	if (memmem(bytes, len, "-----BEGIN ", 11))
+	else if (memmem(bytes, len, "-----BEGIN ", 11))
 		key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, opening);
 	else
-		key = decode_der(opening, bio);
+		key = decode_as(opening, bio, "DER", NULL);
 	BIO_free(bio);
 	if (!key)
 		return fail_decoding(opening);
 	*ret = key;
+	return 0;
+}
+
+#define TPM2_PACKAGE                                                                               \
+	"tpm2-openssl, or there is no TPM: /dev/tpmrm0, or what the environment's "                \
+	"TPM2OPENSSL_TCTI names"
+
+/* Who takes the addresses of a scheme, and which Debian package brings it. */
+static const struct store {
+	const char *scheme, *provider, *package;
+} stores[] = {
+	/* Where there is no p11-kit (token). */
+	{"pkcs11", "pkcs11", "libp11-kit0, which serves as well, or pkcs11-provider"},
+	{"handle", "tpm2", TPM2_PACKAGE},
+	{"object", "tpm2", TPM2_PACKAGE},
+};
+
+static int load_store(struct opening *opening, const char *scheme)
+{
+	OSSL_STORE_LOADER *loader;
+
+	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+		if (strcmp(stores[i].scheme, scheme) != 0)
+			continue;
+		/* tpm2-tss writes to standard error what we say in one line. */
+		setenv("TSS2_LOG", "all+NONE", 0);
+		/* 1: the default provider goes on being loaded by itself. */
+		if (!OSSL_PROVIDER_try_load(NULL, stores[i].provider, 1))
+			return fail(opening, -ENOPKG,
+				    "%s: needs the OpenSSL provider \"%s\", which does not load; "
+				    "install %s",
+				    opening->name, stores[i].provider, stores[i].package);
+	}
+	/* What both can do the default provider does: a TPM's own digests take milliseconds. */
+	if (!EVP_set_default_properties(NULL, "?provider=default"))
+		return fail(opening, -EIO, "%s: OpenSSL takes no default properties",
+			    opening->name);
+	loader = OSSL_STORE_LOADER_fetch(NULL, scheme, NULL);
+	if (!loader)
+		return fail(opening, -ENOPKG,
+			    "%s: neither a file that exists nor an address that a loaded OpenSSL "
+			    "provider takes (\"%s:\")",
+			    opening->name, scheme);
+	OSSL_STORE_LOADER_free(loader);
 	return 0;
 }
 
@@ -194,42 +253,17 @@ static int open_file(struct opening *opening, EVP_PKEY **ret)
 	int r = read_secret(opening, path, opening->source->key_fd, &bytes);
 
 	if (r == 0)
+		r = is_wrapped_by_tpm(bytes.data, bytes.len) ? load_store(opening, "handle") : 0;
+	if (r == 0)
 		r = decode_key(opening, bytes.data, bytes.len, ret);
 	buf_wipe(&bytes);
 	return r;
 }
 
-/* Who takes the addresses of a scheme, and which Debian package brings it. */
-static const struct store {
-	const char *scheme, *provider, *package;
-} stores[] = {
-	{"pkcs11", "pkcs11", "pkcs11-provider"},
-	{"handle", "tpm2", "tpm2-openssl"},
-	{"object", "tpm2", "tpm2-openssl"},
-};
-
-static int load_store(struct opening *opening, const char *scheme)
+/* What comes from a provider stays with it: another could take over the public half alone. */
+static const char *provider_properties(const char *scheme)
 {
-	OSSL_STORE_LOADER *loader;
-
-	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
-		if (strcmp(stores[i].scheme, scheme) != 0)
-			continue;
-		/* 1: the default provider goes on being loaded by itself. */
-		if (!OSSL_PROVIDER_try_load(NULL, stores[i].provider, 1))
-			return fail(opening, -ENOPKG,
-				    "%s: needs the OpenSSL provider \"%s\", which does not load; "
-				    "install %s",
-				    opening->name, stores[i].provider, stores[i].package);
-	}
-	loader = OSSL_STORE_LOADER_fetch(NULL, scheme, NULL);
-	if (!loader)
-		return fail(opening, -ENOPKG,
-			    "%s: neither a file that exists nor an address that a loaded OpenSSL "
-			    "provider takes (\"%s:\")",
-			    opening->name, scheme);
-	OSSL_STORE_LOADER_free(loader);
-	return 0;
+	return strcasecmp(scheme, "pkcs11") == 0 ? "provider=pkcs11" : "provider=tpm2";
 }
 
 static EVP_PKEY *read_store(OSSL_STORE_CTX *store)
@@ -251,12 +285,19 @@ static EVP_PKEY *read_store(OSSL_STORE_CTX *store)
 static int open_store(struct opening *opening, const char *scheme, EVP_PKEY **ret)
 {
 	UI_METHOD *asking = UI_UTIL_wrap_read_pem_callback(give_passphrase, 0);
+	_cleanup_free_ char *uri = xalloc_string(opening->source->key);
 	OSSL_STORE_CTX *store = NULL;
 	EVP_PKEY *key = NULL;
 	int r = asking ? load_store(opening, scheme) : -ENOMEM;
 
+	/* tpm2-openssl asks for a password only where it is told that there is one. */
+	if (strcasecmp(scheme, "handle") == 0 && opening->passphrase.len > 0 && !strchr(uri, '?')) {
+		free(uri);
+		uri = xalloc_print("%s?pass", opening->source->key);
+	}
 	if (r == 0)
-		store = OSSL_STORE_open(opening->source->key, asking, opening, NULL, NULL);
+		store = OSSL_STORE_open_ex(uri, NULL, provider_properties(scheme), asking, opening,
+					   NULL, NULL, NULL);
 	if (store && OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY))
 		key = read_store(store);
 	if (r == 0 && !key) {
@@ -275,13 +316,18 @@ static int open_store(struct opening *opening, const char *scheme, EVP_PKEY **re
 	return r;
 }
 
+static bool is_passed_file(const struct source *source)
+{
+	return source->is_passed && source->key_fd >= 0;
+}
+
 /* Whether it is "scheme:..." (RFC 3986 section 3.1) and not a path that exists. */
-static bool read_scheme(const char *key, char scheme[static SCHEME_MAX])
+static bool read_scheme(const char *key, char scheme[static SCHEME_BYTES])
 {
 	size_t len = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				 "0123456789+-.");
 
-	if (len == 0 || len >= SCHEME_MAX || key[len] != ':' || access(key, F_OK) == 0)
+	if (len == 0 || len >= SCHEME_BYTES || key[len] != ':' || access(key, F_OK) == 0)
 		return false;
 	memcpy(scheme, key, len);
 	scheme[len] = '\0';
@@ -295,9 +341,9 @@ static int refuse_file_scheme(struct opening *opening)
 
 static int open_named(struct opening *opening, EVP_PKEY **ret)
 {
-	char scheme[SCHEME_MAX];
+	char scheme[SCHEME_BYTES];
 
-	if (opening->source->is_passed || !read_scheme(opening->source->key, scheme))
+	if (is_passed_file(opening->source) || !read_scheme(opening->source->key, scheme))
 		return open_file(opening, ret);
 	/* OpenSSL would open it without a look at owner and mode. */
 	if (strcasecmp(scheme, "file") == 0)
@@ -309,12 +355,12 @@ static int open_named(struct opening *opening, EVP_PKEY **ret)
 static void name_key(struct opening *opening)
 {
 	const char *key = opening->source->key;
-	char scheme[SCHEME_MAX], *secret;
+	char scheme[SCHEME_BYTES], *secret;
 
 	snprintf(opening->name, sizeof(opening->name), "%s",
 		 key ? key : "the key in the configuration");
 	/* What is passed is a file's, and there may be nobody to ask whether it exists. */
-	if (!key || opening->source->is_passed || !read_scheme(key, scheme))
+	if (!key || is_passed_file(opening->source) || !read_scheme(key, scheme))
 		return;
 	opening->name[strcspn(opening->name, "?")] = '\0';
 	secret = strstr(opening->name, "pin-");
@@ -360,25 +406,52 @@ int source_open(const struct source *source, EVP_PKEY **ret, char *error, size_t
 
 bool source_is_file(const char *key)
 {
-	char scheme[SCHEME_MAX];
+	char scheme[SCHEME_BYTES];
 
 	return !read_scheme(key, scheme);
+}
+
+bool source_is_pkcs11(const char *key)
+{
+	char scheme[SCHEME_BYTES];
+
+	return read_scheme(key, scheme) && strcasecmp(scheme, "pkcs11") == 0;
+}
+
+int source_read_pin(const struct source *source, struct buf *ret, char *error, size_t size)
+{
+	struct opening opening = {
+		.source = source,
+		.passphrase = {.limit = PASSPHRASE_MAX + 1},
+		.error = error,
+		.size = size,
+	};
+	int r;
+
+	name_key(&opening);
+	r = read_passphrase(&opening);
+	if (r < 0)
+		buf_wipe(&opening.passphrase);
+	else
+		*ret = opening.passphrase;
+	return r;
 }
 
 static int pass_files(struct opening *opening, int *key, int *passphrase)
 {
 	const struct source *source = opening->source;
-	char scheme[SCHEME_MAX];
+	char scheme[SCHEME_BYTES];
+	bool is_stored = source->key && read_scheme(source->key, scheme);
 
-	if (source->key && read_scheme(source->key, scheme))
-		return strcasecmp(scheme, "file") == 0 ? refuse_file_scheme(opening) : 0;
+	if (is_stored && strcasecmp(scheme, "file") == 0)
+		return refuse_file_scheme(opening);
 	/* In the order of source_open. */
 	if (source->passphrase_file) {
 		*passphrase = open_secret(opening, source->passphrase_file);
 		if (*passphrase < 0)
 			return *passphrase;
 	}
-	if (!source->key)
+	if (!source->key || is_stored)
 		return 0;
 	*key = open_secret(opening, source->key);
 	return *key < 0 ? *key : 0;

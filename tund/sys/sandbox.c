@@ -262,6 +262,30 @@ static const struct rule database[] = {
 	{.name = NULL},
 };
 
+/* A token's module in the key holder asks who and where it is, and how its session with pcscd or the
+ * TPM's device is doing; what it is handed are descriptors that it opened before. */
+static const struct rule token[] = {
+	{.name = "fcntl", IS(1, F_GETFL)},
+	{.name = "fcntl", IS(1, F_GETFD)},
+	{.name = "select"},
+	{.name = "pselect6"},
+	{.name = "getsockopt"},
+	{.name = "shutdown"},
+	{.name = NULL},
+};
+
+/* A token that is made of files (SoftHSM): they are opened at each use, locked and, at a login,
+ * written. Which of them is Landlock's to say. */
+static const struct rule token_files[] = {
+	{.name = "openat"},
+	{.name = "fcntl", IS(1, F_SETLK)},
+	{.name = "fcntl", IS(1, F_SETLKW)},
+	{.name = "fcntl", IS(1, F_SETFD)},
+	{.name = "flock"},
+	{.name = "ftruncate"},
+	{.name = NULL},
+};
+
 /* Listening, and the TUN device: opened for reading and writing, which are the ioctls of
  * <linux/if_tun.h> that make, shape and ask. Interfaces are found by name and number. */
 static const struct rule devices[] = {
@@ -323,6 +347,8 @@ static const struct rule *const roles[][GROUPS_MAX] = {
 	[SANDBOX_STORE] = {life, data, loop, connections, threads, tightening, named_files,
 			   database, grammar},
 	[SANDBOX_ENGINE] = {life, data, loop, connections, threads, passed_files, no_open, grammar},
+	[SANDBOX_TOKEN] = {life, data, passed_files, self, token},
+	[SANDBOX_TOKEN_FILES] = {life, data, named_files, self, token, token_files},
 };
 
 static int add_rule(scmp_filter_ctx filter, const struct rule *rule)
@@ -356,6 +382,15 @@ static int add_groups(scmp_filter_ctx filter, const struct rule *const *groups)
 	return 0;
 }
 
+/* A token's module is not ours to correct: what it tries beyond its calls fails, and the daemon goes
+ * on. */
+static uint32_t other_calls(enum sandbox_role role)
+{
+	if (role == SANDBOX_TOKEN || role == SANDBOX_TOKEN_FILES)
+		return SCMP_ACT_ERRNO(EPERM);
+	return SCMP_ACT_KILL_PROCESS;
+}
+
 int sandbox_load(enum sandbox_role role)
 {
 	scmp_filter_ctx filter;
@@ -363,7 +398,7 @@ int sandbox_load(enum sandbox_role role)
 
 	/* Printing a time, so the first line of log, would otherwise look for the zone's file. */
 	tzset();
-	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	filter = seccomp_init(other_calls(role));
 	if (!filter)
 		return -ENOMEM;
 	/* Calls of another architecture (x32, i386) have other numbers. */

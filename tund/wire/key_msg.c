@@ -81,7 +81,7 @@ bool key_msg_reply_read(const uint8_t *packet, size_t len, struct key_msg_reply 
 	return true;
 }
 
-bool key_msg_is_certificate_verify(const uint8_t *tbs, size_t len)
+enum key_msg_role key_msg_signer(const uint8_t *tbs, size_t len)
 {
 	/* With their terminating zeros, which are the separator. */
 	static const char server[] = "TLS 1.3, server CertificateVerify";
@@ -90,11 +90,12 @@ bool key_msg_is_certificate_verify(const uint8_t *tbs, size_t len)
 
 	_Static_assert(sizeof(server) == sizeof(client), "the roles' strings are equally long");
 	if (len != head + 32 && len != head + 48)
-		return false;
+		return KEY_MSG_NOBODY;
 	for (size_t i = 0; i < PADDING; i++) {
 		if (tbs[i] != ' ')
-			return false;
+			return KEY_MSG_NOBODY;
 	}
-	return memcmp(tbs + PADDING, server, sizeof(server)) == 0 ||
-	       memcmp(tbs + PADDING, client, sizeof(client)) == 0;
+	if (memcmp(tbs + PADDING, server, sizeof(server)) == 0)
+		return KEY_MSG_SERVER;
+	return memcmp(tbs + PADDING, client, sizeof(client)) == 0 ? KEY_MSG_CLIENT : KEY_MSG_NOBODY;
 }

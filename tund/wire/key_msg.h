@@ -38,6 +38,7 @@ size_t key_msg_reply_write(const struct key_msg_reply *reply, uint8_t packet[sta
 bool key_msg_request_read(const uint8_t *packet, size_t len, struct key_msg_request *ret);
 bool key_msg_reply_read(const uint8_t *packet, size_t len, struct key_msg_reply *ret);
 
-/* Whether tbs is what a TLS 1.3 server or client signs: 64 spaces, its context string, a zero byte,
- * and a transcript hash of 32 or 48 bytes. */
-bool key_msg_is_certificate_verify(const uint8_t *tbs, size_t len);
+/* Whose CertificateVerify tbs is, that is 64 spaces, the role's context string, a zero byte, and a
+ * transcript hash of 32 or 48 bytes; KEY_MSG_NOBODY where it is none. */
+enum key_msg_role { KEY_MSG_NOBODY, KEY_MSG_SERVER, KEY_MSG_CLIENT };
+enum key_msg_role key_msg_signer(const uint8_t *tbs, size_t len);
