@@ -3,7 +3,7 @@
 #include <getopt.h>
 #include <stddef.h>
 
-enum { SERIAL = 256, ISSUER, CERTIFICATE, REASON, DRY_RUN, CONFIRM };
+enum { SERIAL = 256, ISSUER, CERTIFICATE, REASON, AS, AT, DRY_RUN, CONFIRM };
 
 /* All of them for every command, so that -j may stand at the end; main says which fit. */
 static const struct option options[] = {
@@ -16,6 +16,8 @@ static const struct option options[] = {
 	{"issuer", required_argument, NULL, ISSUER},
 	{"certificate", required_argument, NULL, CERTIFICATE},
 	{"reason", required_argument, NULL, REASON},
+	{"as", required_argument, NULL, AS},
+	{"at", required_argument, NULL, AT},
 	{"dry-run", no_argument, NULL, DRY_RUN},
 	{"confirm", required_argument, NULL, CONFIRM},
 	{0},
@@ -47,6 +49,12 @@ static bool take_option(int option, const char *value, struct arguments *argumen
 		return true;
 	case REASON:
 		arguments->reason = value;
+		return true;
+	case AS:
+		arguments->role = value;
+		return true;
+	case AT:
+		arguments->at = value;
 		return true;
 	case DRY_RUN:
 		arguments->not_built = "reload --dry-run";

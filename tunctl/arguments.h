@@ -7,6 +7,7 @@ struct arguments {
 	const char *socket, *instance; /* NULL: not given */
 	bool json, help, version;
 	const char *serial, *issuer, *certificate, *reason;
+	const char *role, *at;
 	const char *not_built; /* what was asked for that there is not yet */
 	char **words;	       /* the command's name and what follows it */
 	int word_count;

@@ -11,6 +11,7 @@ int disconnect_main(const struct arguments *arguments);
 int revoke_main(const struct arguments *arguments);
 int unrevoke_main(const struct arguments *arguments);
 int revoked_main(const struct arguments *arguments);
+int explain_main(const struct arguments *arguments);
 int reload_main(const struct arguments *arguments);
 int trust_main(const struct arguments *arguments);
 int verify_main(const struct arguments *arguments);

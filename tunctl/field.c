@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/xalloc.h"
 #include "units.h"
 
@@ -103,7 +104,7 @@ uint64_t field_number(const json_t *object, const char *key)
 
 bool field_time(const json_t *object, const char *key, time_t *ret)
 {
-	return units_parse_time(get_string(object, key), ret);
+	return clock_parse(get_string(object, key), ret);
 }
 
 char *field_bytes(const json_t *object, const char *key)

@@ -7,7 +7,7 @@
 #include "version.h"
 #include "wire/ctl_msg.h"
 
-enum { TAKES_SELECTOR = 1 << 0, TAKES_REASON = 1 << 1 };
+enum { TAKES_SELECTOR = 1 << 0, TAKES_REASON = 1 << 1, TAKES_ROLE_AND_TIME = 1 << 2 };
 
 /* One row a command. words: how many may follow the name. */
 struct command {
@@ -29,18 +29,25 @@ static const struct command commands[] = {
 	{"unrevoke", "NAME | --serial HEX [--issuer TEXT] | --certificate FILE",
 	 "take a denial back", unrevoke_main, 0, 1, TAKES_SELECTOR},
 	{"revoked", "", "what is denied here", revoked_main, 0, 0, 0},
+	{"explain", "ID", "why the handshake with this short id was refused, and what to do",
+	 explain_main, 1, 1, 0},
 	{"reload", "", "read the configuration again and apply it to what runs", reload_main, 0, 0,
 	 0},
 	{"trust", "", "every CA and revocation list, and what they are worth now", trust_main, 0, 0,
 	 0},
-	{"verify", "FILE", "what would become of the certificate in the file", verify_main, 1, 1,
-	 0},
+	{"verify", "FILE [--as device|gateway] [--at TIME]",
+	 "what would become of the certificate in the file; TIME is like 2027-01-31T12:00:00Z, or "
+	 "+30d",
+	 verify_main, 1, 1, TAKES_ROLE_AND_TIME},
 	{"watch", "", "what happens, as it happens, until Ctrl-C", watch_main, 0, 0, 0},
 	{"metrics", "", "counters and dates in Prometheus' text format", metrics_main, 0, 0, 0},
 };
 
 static const char *const not_built[] = {
-	"explain", "access", "confirm", "top", "doctor",
+	"access",
+	"confirm",
+	"top",
+	"doctor",
 };
 
 static void print_usage(FILE *out)
@@ -92,6 +99,8 @@ static bool fits(const struct command *command, const struct arguments *argument
 	if (words < command->words_min || words > command->words_max)
 		return false;
 	if (arguments->reason && !(command->takes & TAKES_REASON))
+		return false;
+	if ((arguments->role || arguments->at) && !(command->takes & TAKES_ROLE_AND_TIME))
 		return false;
 	return (command->takes & TAKES_SELECTOR) ||
 	       !(arguments->serial || arguments->issuer || arguments->certificate);

@@ -41,23 +41,27 @@ static void print_policy(const json_t *reply)
 	       denials == 1 ? "" : "s");
 }
 
-/* "fresh", "overdue: refused, crl-expired", "overdue: in grace until ...", "missing: ignored". */
+/* "fresh", "ageing until ...", "grace until ...", "expired: refused, crl-expired", "missing:
+ * ignored", "missing (forged): refused, crl-invalid". */
 static char *describe_effect(const json_t *list)
 {
 	_cleanup_free_ char *state = field_text(list, "state");
 	_cleanup_free_ char *effect = field_text(list, "effect");
 	_cleanup_free_ char *reason = field_text(list, "reason");
-	_cleanup_free_ char *until = field_moment(list, "grace_until_at", clock_wall());
+	_cleanup_free_ char *until = field_moment(list, "until_at", clock_wall());
+	_cleanup_free_ char *trouble = field_text(list, "trouble");
+	bool is_plain = !json_is_string(json_object_get(list, "trouble"));
 
 	if (field_is(list, "effect", "off"))
 		return xalloc_string("-");
-	if (field_is(list, "effect", "ok"))
+	if (field_is(list, "state", "fresh"))
 		return xalloc_string(state);
-	if (field_is(list, "effect", "refused"))
-		return xalloc_print("%s: refused, %s", state, reason);
-	if (field_is(list, "effect", "grace"))
-		return xalloc_print("%s: in grace until %s", state, until);
-	return xalloc_print("%s: %s", state, effect);
+	if (field_is(list, "effect", "ok") || field_is(list, "effect", "grace"))
+		return xalloc_print("%s until %s", state, until);
+	return xalloc_print("%s%s%s%s: %s%s%s", state, is_plain ? "" : " (",
+			    is_plain ? "" : trouble, is_plain ? "" : ")", effect,
+			    field_is(list, "effect", "refused") ? ", " : "",
+			    field_is(list, "effect", "refused") ? reason : "");
 }
 
 static void add_authority(struct table *table, const json_t *authority)

@@ -1,6 +1,7 @@
 #include "units.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -81,19 +82,23 @@ const char *units_moment(time_t at, time_t now, char buf[static UNITS_TEXT])
 	return buf;
 }
 
-bool units_parse_time(const char *text, time_t *ret)
+bool units_parse_duration(const char *text, int64_t *ret_s)
 {
-	struct tm parts = {0};
-	char printed[CLOCK_TEXT];
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-	time_t at;
+	static const struct {
+		char unit;
+		int64_t s;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 7 * 86400}};
+	char *end;
+	long number;
 
-	if (!end || *end != '\0')
+	if (*text < '0' || *text > '9')
 		return false;
-	at = timegm(&parts);
-	/* strptime takes February 30 and a second 60. */
-	if (strcmp(clock_print(at, printed), text) != 0)
-		return false;
-	*ret = at;
-	return true;
+	number = strtol(text, &end, 10);
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (*end != units[i].unit || end[1] || number > UNITS_DURATION_MAX_S / units[i].s)
+			continue;
+		*ret_s = number * units[i].s;
+		return true;
+	}
+	return false;
 }

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#define UNITS_DURATION_MAX_S (1000 * INT64_C(366) * 86400)
+
 enum { UNITS_TEXT = 40 };
 
 const char *units_bytes(uint64_t bytes, char buf[static UNITS_TEXT]); /* "12.3 MiB" */
@@ -15,5 +17,5 @@ const char *units_took(double took_s, char buf[static UNITS_TEXT]); /* "12 ms", 
 const char *units_moment(time_t at, time_t now, char buf[static UNITS_TEXT]);
 const char *units_day(time_t at, char buf[static UNITS_TEXT]); /* "2026-11-20" */
 
-/* "2026-11-21T09:14:03Z", as the daemon writes it. */
-bool units_parse_time(const char *text, time_t *ret);
+/* "90s", "15m", "12h", "30d", "4w". */
+bool units_parse_duration(const char *text, int64_t *ret_s);

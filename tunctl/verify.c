@@ -1,6 +1,8 @@
 /* The first line is the verdict; then whom the certificate names, and what it may reach until
  * when. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "ask.h"
 #include "base/cleanup.h"
@@ -11,6 +13,8 @@
 #include "field.h"
 #include "reply.h"
 #include "table.h"
+#include "units.h"
+#include "wire/ctl_msg.h"
 
 static void print_verdict(const json_t *reply)
 {
@@ -78,12 +82,11 @@ static void print_block(const json_t *block)
 	reply_list("address", block, "addresses");
 }
 
-static void render_verify(const json_t *reply)
+static void print_rest(const json_t *reply)
 {
 	const json_t *blocks = json_object_get(reply, "blocks"), *block;
 	size_t i;
 
-	print_verdict(reply);
 	if (json_is_true(json_object_get(reply, "accepted")))
 		table_entry("until", describe_until(reply));
 	print_certificates(reply);
@@ -92,13 +95,69 @@ static void render_verify(const json_t *reply)
 	json_array_foreach(blocks, i, block) print_block(block);
 }
 
+static void render_now(const json_t *reply)
+{
+	print_verdict(reply);
+	print_rest(reply);
+}
+
+static void render_at(const json_t *reply)
+{
+	print_verdict(reply);
+	table_entry("as of", field_until(reply, "at", clock_wall()));
+	print_rest(reply);
+}
+
+/* An absolute time, or one from now: "+30d", "-12h". */
+static bool read_time(const char *text, time_t now, time_t *ret)
+{
+	int64_t duration_s;
+
+	if (*text != '+' && *text != '-')
+		return clock_parse(text, ret);
+	if (!units_parse_duration(text + 1, &duration_s))
+		return false;
+	*ret = now + (time_t)(*text == '+' ? duration_s : -duration_s);
+	return true;
+}
+
+static json_t *check_role(const char *role)
+{
+	if (!role || strcmp(role, "device") == 0 || strcmp(role, "gateway") == 0)
+		return NULL;
+	return ctl_msg_error(CTL_EXIT_USAGE, "--as takes device or gateway");
+}
+
+/* NULL, or an error; ret_at is "" where no time was asked for. */
+static json_t *check_time(const char *asked, char ret_at[static CLOCK_TEXT])
+{
+	time_t at, parsed;
+
+	ret_at[0] = '\0';
+	if (!asked)
+		return NULL;
+	/* The daemon is told a year of four digits only. */
+	if (read_time(asked, clock_wall(), &at) && clock_parse(clock_print(at, ret_at), &parsed))
+		return NULL;
+	return ctl_msg_error(CTL_EXIT_USAGE, "--at takes a time like 2027-01-31T12:00:00Z, or one "
+					     "from now like +30d, +12h or -90s");
+}
+
 int verify_main(const struct arguments *arguments)
 {
-	json_t *certificates = NULL, *error = certificates_read(arguments->words[1], &certificates);
+	json_t *certificates = NULL, *request, *error = check_role(arguments->role);
+	char at[CLOCK_TEXT];
 
+	if (!error)
+		error = check_time(arguments->at, at);
+	if (!error)
+		error = certificates_read(arguments->words[1], &certificates);
 	if (error)
 		return ask_fail(arguments, error);
-	return ask_run(arguments,
-		       json_pack("{s:s, s:o}", "command", "verify", "certificates", certificates),
-		       false, render_verify);
+	request = json_pack("{s:s, s:o}", "command", "verify", "certificates", certificates);
+	if (arguments->role)
+		json_object_set_new(request, "role", json_string(arguments->role));
+	if (arguments->at)
+		json_object_set_new(request, "at", json_string(at));
+	return ask_run(arguments, request, false, arguments->at ? render_at : render_now);
 }

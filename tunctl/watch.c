@@ -121,6 +121,35 @@ static void print_denial(const json_t *line, const char *what)
 	printf("%s %s, serial %s%s\n", what, identity, serial, why);
 }
 
+static const char *describe_cause(const char *cause)
+{
+	static const struct {
+		const char *cause, *text;
+	} rows[] = {
+		{"revoke", "command"},
+		{"file", "file changed"},
+		{"reload", "reload"},
+		{"expired", "certificate ended"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (strcmp(rows[i].cause, cause) == 0)
+			return rows[i].text;
+	}
+	return "cause";
+}
+
+/* The cause is the text. */
+static void print_cut(const json_t *line, const char *what)
+{
+	_cleanup_free_ char *identity = field_text(line, "identity");
+	_cleanup_free_ char *reason = field_text(line, "reason");
+	_cleanup_free_ char *cause = field_text(line, "text");
+
+	printf("%s %s: %s, %.1f ms after the %s\n", identity, what, reason,
+	       1000 * json_number_value(json_object_get(line, "delay_s")), describe_cause(cause));
+}
+
 static void print_site(const json_t *line, const char *what)
 {
 	_cleanup_free_ char *site = field_text(line, "site");
@@ -184,6 +213,7 @@ static const struct {
 	{"handshake-refused", print_refused, "refused"},
 	{"session-opened", print_arrival, "opened"},
 	{"session-closed", print_session, "closed"},
+	{"session-cut", print_cut, "is cut off"},
 	{"session-away", print_session, "is away"},
 	{"session-back", print_arrival, "is back"},
 	{"session-renewed", print_renewed, "has renewed its keys"},

@@ -1,5 +1,6 @@
 /* A reload, from the parent's side. The engine can only ask for one; what is read is what root's
- * files name.
+ * files name. When one of them has changed (parent_serve.c watches them), all of them are read
+ * again, and the configuration in force names them: there is no 1.
  *
  *	1  read_config   the text, checked; a key in it is blanked before anything parses it
  *	2  read_files    certificate, CAs, lists: their bytes, looked at by nobody here
@@ -45,7 +46,7 @@ struct parent_reload {
 	int64_t deadline_us;
 	/* the last one read */
 	struct config *config; /* NULL: there is none, or something was wrong */
-	bool is_wrong;
+	bool files_only, is_wrong;
 	uint32_t generation;
 };
 
@@ -116,11 +117,18 @@ static void put_problems(struct parent_reload *reload, struct config_problems *p
 	config_problems_done(problems);
 }
 
+/* Which names the files. */
+static const struct config *config_of(const struct parent_reload *reload)
+{
+	return reload->files_only ? reload->kit->config : reload->config;
+}
+
 static void put_key_problem(struct parent_reload *reload, const char *text)
 {
+	const struct config *config = config_of(reload);
 	struct config_problems problems = {0};
 
-	config_problem(&problems, reload->config->path, config_line(reload->config, "identity.key"),
+	config_problem(&problems, config->path, config_line(config, "identity.key"),
 		       "identity.key: %s", text);
 	put_problems(reload, &problems);
 }
@@ -189,7 +197,7 @@ static void read_files(struct parent_reload *reload)
 	struct config_problems problems = {0};
 	struct material_files files;
 
-	material_read(reload->config, &problems, &files);
+	material_read(config_of(reload), &problems, &files);
 	for (size_t i = 0; i < files.count; i++) {
 		const struct material_file *file = &files.items[i];
 
@@ -197,9 +205,12 @@ static void read_files(struct parent_reload *reload)
 		    file->content.len);
 	}
 	material_files_done(&files);
-	/* The interface that there is, whatever another start would call it. */
-	parent_check_pool(reload->config, reload->kit->config->gateway.interface, &problems);
-	parent_limits_check(reload->kit, reload->config, &problems);
+	if (!reload->files_only) {
+		/* The interface that there is, whatever another start would call it. */
+		parent_check_pool(reload->config, reload->kit->config->gateway.interface,
+				  &problems);
+		parent_limits_check(reload->kit, reload->config, &problems);
+	}
 	put_problems(reload, &problems);
 }
 
@@ -230,7 +241,8 @@ static int open_key_in_place(const struct config *config, char *error, size_t si
 
 static int load_key(struct parent_reload *reload, char *error, size_t size)
 {
-	const struct config_identity *identity = &reload->config->identity;
+	const struct config *config = config_of(reload);
+	const struct config_identity *identity = &config->identity;
 	const struct source source = {
 		.key = identity->key,
 		.passphrase_file = identity->passphrase_file,
@@ -244,7 +256,7 @@ static int load_key(struct parent_reload *reload, char *error, size_t size)
 	int r = source_pass(&source, &key, &passphrase, error, size);
 
 	if (r == 0 && identity->key_in_place)
-		r = key = open_key_in_place(reload->config, error, size);
+		r = key = open_key_in_place(config, error, size);
 	if (r < 0)
 		return r;
 	load.key_fd = key;
@@ -255,7 +267,7 @@ static int load_key(struct parent_reload *reload, char *error, size_t size)
 	return r;
 }
 
-void parent_reload_ask(struct parent_reload *reload, uint32_t id)
+void parent_reload_ask(struct parent_reload *reload, uint32_t id, bool files_only)
 {
 	char error[ERROR_TEXT] = "";
 
@@ -264,12 +276,13 @@ void parent_reload_ask(struct parent_reload *reload, uint32_t id)
 		return;
 	}
 	config_free(take(reload->config));
+	reload->files_only = files_only;
 	reload->is_wrong = false;
 	reload->id = id;
 	reload->generation++;
 	reload->bundle = memfd_create("reload", MFD_CLOEXEC);
 	reload->error = reload->bundle < 0 ? -errno : 0;
-	if (!read_config(reload) || !is_same_role(reload)) {
+	if (!files_only && (!read_config(reload) || !is_same_role(reload))) {
 		finish(reload);
 		return;
 	}
@@ -317,17 +330,52 @@ void parent_reload_go_on(struct parent_reload *reload)
 
 /* ---- 5 ---- */
 
-void parent_reload_adopt(struct parent_reload *reload, uint32_t generation)
+static void swap_config(struct parent_reload *reload)
 {
 	const struct config *running = reload->kit->config;
 
-	if (!reload->config || reload->is_waiting || generation != reload->generation) {
-		log_error("the engine adopts what was not read");
-		return;
-	}
 	config_diff_keep(reload->config, running);
 	reload->kit->config = take(reload->config);
 	config_free((struct config *)running);
 	log_set_level(reload->kit->config->log_level);
+}
+
+/* Of files alone the engine may take some and leave others: the rest of what was wrong is no matter
+ * of the key's. */
+void parent_reload_adopt(struct parent_reload *reload, uint32_t generation)
+{
+	bool is_read = reload->files_only || reload->config;
+
+	if (!is_read || reload->is_waiting || generation != reload->generation) {
+		log_error("the engine adopts what was not read");
+		return;
+	}
+	if (!reload->files_only)
+		swap_config(reload);
 	holder_adopt(reload->keys, generation, reload->kit->config->log_level);
+}
+
+/* ---- what to watch ---- */
+
+/* A name that looks like a path: PEM in place and URIs do not change. */
+static void add_path(struct parent_paths *paths, const char *name)
+{
+	if (!name || name[0] != '/')
+		return;
+	paths->items = xalloc_grow(paths->items, paths->count + 1, sizeof(*paths->items));
+	paths->items[paths->count++] = (char *)name;
+}
+
+void parent_reload_list(const struct config *config, struct parent_paths *ret)
+{
+	const struct config_trust *trust = &config->trust;
+
+	*ret = (struct parent_paths){0};
+	if (!config->identity.certificate_is_pem)
+		add_path(ret, config->identity.certificate);
+	add_path(ret, config->identity.key);
+	for (size_t i = 0; i < trust->ca.count; i++)
+		add_path(ret, trust->ca.items[i]);
+	for (size_t i = 0; i < trust->crl.count; i++)
+		add_path(ret, trust->crl.items[i]);
 }

@@ -14,8 +14,9 @@ struct parent_reload *parent_reload_new(struct parent_kit *kit, int keys, parent
 					void *user);
 void parent_reload_free(struct parent_reload *reload); /* NULL is fine */
 
-/* done is called, perhaps before this returns. One at a time: -EBUSY for another. */
-void parent_reload_ask(struct parent_reload *reload, uint32_t id);
+/* files_only: what the configuration in force names, and not its own file. done is called, perhaps
+ * before this returns. One at a time: -EBUSY for another. */
+void parent_reload_ask(struct parent_reload *reload, uint32_t id, bool files_only);
 /* The key holder's answer is awaited: then this is its socket, else -1. */
 int parent_reload_awaits(const struct parent_reload *reload);
 /* The socket is readable, or some time has passed. */
@@ -23,3 +24,11 @@ void parent_reload_go_on(struct parent_reload *reload);
 /* The engine has put it in force: kit->config is now the new one, the old one is freed. A
  * generation that is not the last one read is passed over. */
 void parent_reload_adopt(struct parent_reload *reload, uint32_t generation);
+
+struct parent_paths {
+	char **items; /* borrowed from the configuration; the caller frees the array */
+	size_t count;
+};
+
+/* The files and directories that the configuration names, absolute. */
+void parent_reload_list(const struct config *config, struct parent_paths *ret);

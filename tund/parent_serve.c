@@ -1,5 +1,6 @@
-/* The parent, once all is made: it serves the engine's few requests, passes SIGHUP on, and sees to
- * it that the end of one is the end of all. It waits for nobody. */
+/* The parent, once all is made: it serves the engine's few requests, passes SIGHUP on, watches the
+ * files that the configuration names, and sees to it that the end of one is the end of all. It
+ * waits for nobody. */
 #include "parent_serve.h"
 
 #include <errno.h>
@@ -27,6 +28,8 @@ enum {
 	STOP_TIMEOUT_MS = 5000,
 	END_US = 50000,		/* how long the end of one child is waited for after another's */
 	GATEWAY_TUN_MTU = 1434, /* what DTLS carries on an Ethernet path */
+	QUIET_US = 20000,	/* who replaces one file often replaces another */
+	CHANGED_MAX_US = 200000,
 };
 
 const char *parent_serve_interface(const struct config *config)
@@ -91,6 +94,14 @@ static void send_reply(const struct parent *parent, uint32_t id, int error, cons
 	if (r < 0)
 		log_warn("cannot answer the engine: %s", strerror(-r));
 	buf_done(&packet);
+}
+
+static void send_news(const struct parent *parent, enum parent_msg_news news, int64_t since_us)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lld", (long long)since_us);
+	send_reply(parent, PARENT_MSG_UNASKED, -(int)news, text, NULL);
 }
 
 static void reply(const struct parent *parent, const struct parent_msg_request *request, int error,
@@ -291,6 +302,58 @@ static void serve_forwarding(struct parent *parent, const struct parent_msg_requ
 	reply(parent, request, 0, text, NULL);
 }
 
+/* ---- files ---- */
+
+static void watch_files(struct parent *parent)
+{
+	struct parent_paths paths;
+
+	if (!parent->files)
+		return;
+	parent_reload_list(parent->kit->config, &paths);
+	if (!parent->kit->config->watch_files)
+		paths.count = 0;
+	filewatch_set(parent->files, paths.items, paths.count);
+	free(paths.items);
+}
+
+static void open_watch(struct parent *parent)
+{
+	parent->files = filewatch_new();
+	if (!parent->files)
+		log_warn("changed files are found by a reload alone: %s", strerror(errno));
+	watch_files(parent);
+}
+
+static void note_change(struct parent *parent)
+{
+	int64_t now_us = clock_now_us();
+
+	if (!filewatch_take(parent->files))
+		return;
+	if (!parent->changed_us)
+		parent->changed_us = now_us;
+	parent->quiet_us = now_us + QUIET_US;
+	if (parent->quiet_us > parent->changed_us + CHANGED_MAX_US)
+		parent->quiet_us = parent->changed_us + CHANGED_MAX_US;
+}
+
+/* The ways to the files are looked at again before anybody reads them. */
+static void tell_change(struct parent *parent)
+{
+	if (!parent->changed_us || clock_now_us() < parent->quiet_us)
+		return;
+	watch_files(parent);
+	send_news(parent, PARENT_MSG_CHANGED, parent->changed_us);
+	parent->changed_us = 0;
+}
+
+static void adopt(struct parent *parent, uint32_t generation)
+{
+	parent_reload_adopt(parent->reload, generation);
+	watch_files(parent);
+}
+
 /* False at the engine's end. */
 static bool serve_request(struct parent *parent)
 {
@@ -305,9 +368,11 @@ static bool serve_request(struct parent *parent)
 	if (!parent_msg_read_request(packet, (size_t)len, &request))
 		log_error("the engine sent a request that does not parse");
 	else if (request.kind == PARENT_MSG_RELOAD)
-		parent_reload_ask(parent->reload, request.id);
+		parent_reload_ask(parent->reload, request.id, false);
+	else if (request.kind == PARENT_MSG_FILES)
+		parent_reload_ask(parent->reload, request.id, true);
 	else if (request.kind == PARENT_MSG_ADOPT)
-		parent_reload_adopt(parent->reload, request.generation);
+		adopt(parent, request.generation);
 	else if (request.kind == PARENT_MSG_TCP_SOCKET)
 		serve_socket(parent, &request);
 	else if (request.kind == PARENT_MSG_ROUTES)
@@ -362,7 +427,7 @@ static bool take_signal(struct parent *parent, int signals, bool *stopping)
 	if (read(signals, &info, sizeof(info)) != sizeof(info))
 		return false;
 	if (info.ssi_signo == SIGHUP && !*stopping)
-		send_reply(parent, PARENT_MSG_HANGUP, 0, "", NULL);
+		send_news(parent, PARENT_MSG_HANGUP, clock_now_us());
 	if (info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT)
 		return info.ssi_signo == SIGCHLD;
 	*stopping = true;
@@ -375,6 +440,8 @@ static int poll_for_ms(const struct parent *parent, bool stopping)
 {
 	if (stopping)
 		return 100;
+	if (parent->changed_us)
+		return (int)(QUIET_US / CLOCK_MS_US);
 	return parent_reload_awaits(parent->reload) >= 0 ? 1000 : -1;
 }
 
@@ -384,19 +451,23 @@ static int serve(struct parent *parent, int signals)
 		{signals, POLLIN, 0},
 		{parent->children[CHILD_ENGINE].socket, POLLIN, 0},
 		{-1, POLLIN, 0},
+		{parent->files ? filewatch_fd(parent->files) : -1, POLLIN, 0},
 	};
 	bool stopping = false;
 	int status = 1;
 
 	for (;;) {
 		fds[2].fd = parent_reload_awaits(parent->reload);
-		if (poll(fds, 3, poll_for_ms(parent, stopping)) < 0 && errno != EINTR)
+		if (poll(fds, 4, poll_for_ms(parent, stopping)) < 0 && errno != EINTR)
 			return 1;
 		if (fds[0].revents && take_signal(parent, signals, &stopping) &&
 		    reap(parent, stopping, &status))
 			return status;
 		if (fds[1].revents && !serve_request(parent))
 			fds[1].fd = -1; /* its end is seen by SIGCHLD */
+		if (fds[3].revents)
+			note_change(parent);
+		tell_change(parent);
 		parent_reload_go_on(parent->reload);
 		if (stopping && clock_now_us() > parent->deadline_us) {
 			log_error("the engine did not stop in time");
@@ -419,7 +490,9 @@ int parent_serve(struct parent *parent, int signals)
 	stop_waiting(parent->children[CHILD_KEYS].socket);
 	parent->reload = parent_reload_new(parent->kit, parent->children[CHILD_KEYS].socket,
 					   on_reload, parent);
+	open_watch(parent);
 	status = serve(parent, signals);
+	filewatch_free(parent->files);
 	parent_reload_free(parent->reload);
 	return status;
 }

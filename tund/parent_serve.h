@@ -4,6 +4,7 @@
 
 #include "parent.h"
 #include "sys/child.h"
+#include "sys/filewatch.h"
 #include "sys/netlink.h"
 
 enum { CHILD_KEYS, CHILD_FETCH, CHILD_ENGINE, CHILD_COUNT };
@@ -17,6 +18,9 @@ struct parent {
 	int64_t deadline_us;	  /* for what a predecessor may still hold */
 	bool has_dns, has_socket;
 	struct parent_reload *reload;
+	struct filewatch *files; /* NULL: changes are found by a reload alone */
+	int64_t changed_us; /* when the first of the changes came that the engine has not heard of; 0: none */
+	int64_t quiet_us; /* until when no other must come for it to hear of them */
 };
 
 const char *parent_serve_interface(const struct config *config);

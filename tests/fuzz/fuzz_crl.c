@@ -54,6 +54,25 @@ static struct trust *load(const struct trust_source *ca, const struct trust_sour
 	return trust;
 }
 
+/* What our reader takes is a list to OpenSSL as well, with as many entries. */
+static void compare(const uint8_t *data, size_t size)
+{
+	struct crl_list *list;
+	const char *problem = crl_list_read(data, size, &list);
+	X509_CRL *crl = problem ? NULL : d2i_X509_CRL(NULL, &data, (long)size);
+	STACK_OF(X509_REVOKED) * entries;
+
+	if (!problem) {
+		assert(crl && X509_NAME_cmp(X509_CRL_get_issuer(crl), list->issuer) == 0);
+		entries = X509_CRL_get_REVOKED(crl);
+		assert(list->entry_count == (entries ? (size_t)sk_X509_REVOKED_num(entries) : 0));
+		crl_list_seal(list);
+	}
+	crl_list_unref(list);
+	X509_CRL_free(crl);
+	ERR_clear_error();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct trust_source known = {
@@ -65,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct trust *trust = load(&known, &unknown);
 	char text[512];
 
+	compare(data, size);
 	if (trust) {
 		X509 *ca = trust->cas[0].cert;
 

@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				 sizeof(authority) - 1);
 	}
 	add_file(&files, which, names[which], data + 1, size - 1);
-	r = material_make(get_config(), &files, &problems, &warnings, &material);
+	r = material_make(get_config(), &files, NULL, &problems, &warnings, &material);
 	assert((r == 0) == (problems.count == 0) && ERR_peek_error() == 0);
 	check_texts(&problems);
 	check_texts(&warnings);

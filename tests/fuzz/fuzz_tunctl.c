@@ -83,6 +83,7 @@ static const struct {
 	{watch_main, {"watch"}},
 	{metrics_main, {"metrics"}},
 	{reload_main, {"reload"}},
+	{explain_main, {"explain", "1a2b3c4d"}},
 };
 
 static void run_command(size_t which)

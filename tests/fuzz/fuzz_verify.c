@@ -57,8 +57,12 @@ static void pass_warning(const char *file, const char *text, void *user)
 
 static struct trust *make_trust(const struct trust_denial *denials, size_t count)
 {
-	const struct trust_source ca = {"ca", (const uint8_t *)authority, sizeof(authority) - 1};
-	const struct trust_source crl = {"crl", (const uint8_t *)lists, sizeof(lists) - 1};
+	const struct trust_source ca = {.file = "ca",
+					.data = (const uint8_t *)authority,
+					.len = sizeof(authority) - 1};
+	const struct trust_source crl = {.file = "crl",
+					 .data = (const uint8_t *)lists,
+					 .len = sizeof(lists) - 1};
 
 	return trust_new(
 		&(struct trust_options){

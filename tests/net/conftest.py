@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+import peers
 from lab import GATEWAY_NAME, GATEWAY_V4, GATEWAY_V6, Lab
 from pki import Corp
 
@@ -41,6 +42,12 @@ def pytest_runtest_makereport(item, call):
         shared = [value.lab for value in item.funcargs.values() if hasattr(value, "lab")]
         for lab in [*getattr(item, "labs", []), *shared]:
             report.sections += [(f"log of {name}", text) for name, text in lab.logs()]
+
+
+@pytest.fixture(autouse=True)
+def watching(request, monkeypatch):
+    """Files that change are in force by themselves, but where a module asks what a reload changes."""
+    monkeypatch.setattr(peers, "WATCH", not getattr(request.module, "BY_RELOAD_ALONE", False))
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 message as it passes. Both ends of it are bytes in memory; whoever uses it moves them."""
 
 import ctypes
+import hashlib
 from ctypes import (CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64,
                     c_void_p, create_string_buffer, string_at)
+from dataclasses import dataclass
 
 TLS1_2, TLS1_3, DTLS1_0, DTLS1_2 = 0x0303, 0x0304, 0xFEFF, 0xFEFD
 ALERT, HANDSHAKE, DATA, RECORD_HEADER = 21, 22, 23, 0x100
-SERVER_HELLO, HELLO_VERIFY, NEW_TICKET = 2, 3, 4
+CLIENT_HELLO, SERVER_HELLO, HELLO_VERIFY, NEW_TICKET = 1, 2, 3, 4
 CERTIFICATE_REQUEST = 13
 
 NO_EXTENDED_MASTER_SECRET, NO_QUERY_MTU, NO_TICKET, NO_ENCRYPT_THEN_MAC = (
@@ -30,14 +32,14 @@ def _bind(library, result, **functions):
 
 
 P = c_void_p
-_bind(_crypto, P, BIO_new=[P], BIO_s_mem=[])
+_bind(_crypto, P, BIO_new=[P], BIO_s_mem=[], d2i_X509=[POINTER(P), POINTER(c_char_p), c_long])
 _bind(_crypto, c_int, BIO_read=[P, c_char_p, c_int], BIO_write=[P, c_char_p, c_int])
 _bind(_crypto, c_size_t, BIO_ctrl_pending=[P])
 _bind(_crypto, ctypes.c_ulong, ERR_get_error=[])
 _bind(_crypto, None, ERR_clear_error=[])
 _bind(_crypto, c_char_p, ERR_reason_error_string=[ctypes.c_ulong])
 _bind(_ssl, P, TLS_client_method=[], DTLS_client_method=[], TLS_server_method=[],
-      DTLS_server_method=[], SSL_CTX_new=[P], SSL_new=[P],
+      DTLS_server_method=[], SSL_CTX_new=[P], SSL_new=[P], SSL_CTX_get0_certificate=[P],
       SSL_get1_session=[P], SSL_SESSION_new=[], SSL_CIPHER_find=[P, c_char_p],
       SSL_get_current_cipher=[P])
 _bind(_ssl, None, SSL_CTX_free=[P], SSL_free=[P], SSL_set_bio=[P, P, P], SSL_set_connect_state=[P],
@@ -67,6 +69,24 @@ _SET_MTU, _SET_SERVER_NAME, _HANDLE_TIMEOUT, _GET_EMS, _SET_MIN, _SET_MAX = (
     17, 55, 74, 122, 123, 124)
 
 
+# SSL_CTX_ctrl
+_ADD_CHAIN_CERTIFICATE = 89
+# An X509 begins with what is signed (X509_CINF), which keeps its encoding: the address stands there.
+_SIGNED_BYTES_AT = 112
+
+
+@dataclass
+class Shown:
+    """Certificates in DER, the leaf first. instead: a leaf that OpenSSL can read where it cannot read
+    the first, with as many bytes signed."""
+
+    certificates: list
+    instead: bytes = None
+
+
+EVERY_KEY = "DEFAULT:@SECLEVEL=0"  # ciphers, for keys and signatures of any weakness
+
+
 class OpensslError(Exception):
     pass
 
@@ -75,8 +95,9 @@ class Engine:
     """One SSL object between two buffers."""
 
     def __init__(self, method, versions, options=0, ciphers=None, credentials=None, psk=None,
-                 authority=None):
-        """authority: a server's, whose certificates it demands."""
+                 authority=None, shown=None):
+        """authority: a server's, whose certificates it demands. shown: certificates to send in the place
+        of those that the key belongs to."""
         is_server = method in (_ssl.TLS_server_method, _ssl.DTLS_server_method)
         self.messages = []  # (is ours, content type, bytes)
         self.established = False
@@ -90,6 +111,8 @@ class Engine:
             certificate, key = (str(path).encode() for path in credentials)
             self._must(_ssl.SSL_CTX_use_certificate_chain_file(context, certificate))
             self._must(_ssl.SSL_CTX_use_PrivateKey_file(context, key, 1))
+        if shown:
+            self._show(context, *shown.certificates, instead=shown.instead)
         if authority:
             self._must(_ssl.SSL_CTX_load_verify_locations(context, str(authority).encode(), None))
             _ssl.SSL_CTX_set_verify(context, 3, None)
@@ -115,6 +138,26 @@ class Engine:
     def _must(result):
         if result != 1:
             raise OpensslError(Engine._reason())
+
+    @classmethod
+    def _show(cls, context, leaf, *others, instead=None):
+        cls._read_certificate(instead or leaf, _ssl.SSL_CTX_get0_certificate(context))
+        if instead:
+            signed = leaf[4:8 + int.from_bytes(leaf[6:8], "big")]
+            at = c_void_p.from_address(_ssl.SSL_CTX_get0_certificate(context) + _SIGNED_BYTES_AT)
+            assert string_at(at, 4) == signed[:4], "an X509 is laid out in another way"
+            ctypes.memmove(at, signed, len(signed))
+        for other in others:
+            cls._must(_ssl.SSL_CTX_ctrl(context, _ADD_CHAIN_CERTIFICATE, 0,
+                                        cls._read_certificate(other)))
+
+    @classmethod
+    def _read_certificate(cls, der, over=None):
+        """A new certificate, or what becomes of one there is already."""
+        cert = c_void_p(over)
+        if not _crypto.d2i_X509(byref(cert), byref(c_char_p(der)), len(der)):
+            raise OpensslError(cls._reason())
+        return cert
 
     @staticmethod
     def _reason():
@@ -209,6 +252,16 @@ class Engine:
         return any(data[:1] == bytes([message]) for data in self.received(HANDSHAKE))
 
     @property
+    def short_id(self):
+        """Of the handshake, as tund logs it; None before both have said hello."""
+        hellos = {data[0]: data for _, content, data in self.messages
+                  if content == HANDSHAKE and data[0] in (CLIENT_HELLO, SERVER_HELLO)}
+        if len(hellos) < 2:
+            return None
+        randoms = hellos[CLIENT_HELLO][6:38] + hellos[SERVER_HELLO][6:38]
+        return hashlib.sha256(randoms).hexdigest()[:8]
+
+    @property
     def version(self):
         return _ssl.SSL_get_version(self.ssl).decode()
 
@@ -223,8 +276,9 @@ class Engine:
 
 class Tls(Engine):
     def __init__(self, credentials=None, server_name=None, alpn=None, versions=(TLS1_3, TLS1_3),
-                 resume=None):
-        super().__init__(_ssl.TLS_client_method, versions, credentials=credentials)
+                 resume=None, ciphers=None, shown=None):
+        super().__init__(_ssl.TLS_client_method, versions, ciphers=ciphers,
+                         credentials=credentials, shown=shown)
         if server_name:
             _ssl.SSL_ctrl(self.ssl, _SET_SERVER_NAME, 0, ctypes.cast(
                 c_char_p(server_name.encode()), P))
@@ -255,9 +309,10 @@ class Tls(Engine):
 class TlsServer(Tls):
     """Demands a certificate of the authority."""
 
-    def __init__(self, credentials, authority, versions=(TLS1_3, TLS1_3)):
-        Engine.__init__(self, _ssl.TLS_server_method, versions, NO_TICKET,
-                        credentials=credentials, authority=authority)
+    def __init__(self, credentials, authority, versions=(TLS1_3, TLS1_3), ciphers=None,
+                 shown=None):
+        Engine.__init__(self, _ssl.TLS_server_method, versions, NO_TICKET, ciphers,
+                        credentials=credentials, authority=authority, shown=shown)
 
 
 class DtlsServer(Engine):

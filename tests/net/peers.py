@@ -22,6 +22,8 @@ POOLS = ["10.99.0.0/24", "fd99::/64"]
 DAEMON_USER = "nobody"
 # Of every gateway that says nothing else; without it, one a core.
 WORKERS = int(os.environ.get("TUND_WORKERS") or 0)
+# Whether changed files are in force by themselves: not where a test asks what a reload has changed.
+WATCH = True
 
 
 # Configuration.
@@ -107,6 +109,8 @@ class Tund:
         config.set("state", directory=self.dir / "state")
         config.set("log", level="debug")
         config.set("daemon", user=DAEMON_USER)
+        if not WATCH:
+            config.set("daemon", watch_files=False)
         if WORKERS and "workers" not in config.sections["daemon"]:
             config.set("daemon", workers=WORKERS)
         self.process = None

@@ -77,15 +77,20 @@ class Connection(Channel):
     def __init__(self, gateway, sock, number):
         self.gateway, self.sock, self.number = gateway, sock, number
         self.at = time.monotonic()
-        self.tls = TlsServer(gateway.credentials, gateway.authority)
+        self.tls = TlsServer(gateway.credentials, gateway.authority, **gateway.tls)
         self.requests = []
         self.records = []  # that came, as they came
         self.app_id = None
         sock.settimeout(TIMEOUT)
 
     def handshake(self):
-        if not self._until(self.tls.handshake):
-            raise LabError("the client's TLS handshake does not end")
+        try:
+            if not self._until(self.tls.handshake):
+                raise LabError("the client's TLS handshake does not end")
+        except Closed:
+            with contextlib.suppress(OSError):
+                self._flush()  # the alert that says why
+            raise
 
     def write(self, data):
         """One record."""
@@ -246,6 +251,7 @@ class RawGateway(contextlib.AbstractContextManager):
         self.script = script
         self.credentials = credentials or corp.gateway_files
         self.authority = corp.ca
+        self.tls = {}  # more for TlsServer
         self.connections, self.failures, self._threads = [], [], []
         self.closing = False
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

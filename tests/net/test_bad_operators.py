@@ -135,7 +135,7 @@ MEMBERS = {
     "disconnect": ("target",),
     "revoke": ("name", "serial", "issuer", "certificate", "reason"),
     "unrevoke": ("name", "serial", "issuer", "certificate"),
-    "verify": ("certificates",),
+    "verify": ("certificates", "role", "at"),
     "status": ("command2",),
 }
 

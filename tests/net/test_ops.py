@@ -38,6 +38,9 @@ WORDS = """cert-missing cert-expired cert-not-yet-valid cert-revoked cert-denied
     internal""".split()
 
 
+BY_RELOAD_ALONE = True
+
+
 def tunctl(tund, *arguments, **options):
     """As a person runs it: (exit status, standard output, standard error)."""
     done = subprocess.run([TUNCTL, "-s", tund.socket, *arguments], capture_output=True, timeout=60,
@@ -95,8 +98,12 @@ def test_trust_lists_every_authority_and_list_with_the_sessions_that_hang_on_the
     assert root["serial"] == f"{corp.root.cert.serial_number:x}"
     assert root["fingerprint"] == corp.root.cert.fingerprint(hashes.SHA256()).hex()[:16]
     assert root["expires_at"] == corp.root.cert.not_valid_after.isoformat() + "Z"
-    assert root["list"] == {"state": "fresh", "effect": "ok", "reason": None,
-                            "grace_until_at": None}
+    assert root["list"] == {
+        "state": "fresh", "trouble": None, "effect": "ok", "reason": None, "grace_until_at": None,
+        "since_at": (NOW - HOUR).isoformat() + "Z",
+        "until_at": (NOW - HOUR + (7 * DAY + HOUR) * 2 / 3).isoformat() + "Z",
+        "next_update_at": (NOW + 7 * DAY).isoformat() + "Z", "number": "7", "entries": 0,
+        "file": str(corp.directory / "corp.crl")}
     lists = {Path(crl["file"]).name: crl for crl in answer["lists"]}
     assert {name: (crl["number"], crl["state"], crl["entries"], crl["sessions"])
             for name, crl in lists.items()} == {
@@ -134,11 +141,13 @@ class Authorities:
     def __init__(self, corp):
         self.corp = corp
         self.roots = {name: Authority(f"Root {name}") for name in (
-            "fresh", "missing", "overdue", "late", "forged", "not-begun", "superseded")}
+            "fresh", "ageing", "missing", "overdue", "late", "forged", "not-begun",
+            "superseded")}
         self.roots["old"] = Authority("Root old", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
         stranger = Authority("Stranger")
         lists = {
             "fresh": self.roots["fresh"].crl(),
+            "ageing": self.roots["ageing"].crl(this_update=NOW - 3 * DAY, next_update=NOW + DAY),
             "overdue": self.roots["overdue"].crl(this_update=NOW - 3 * DAY, next_update=NOW - DAY),
             "late": self.roots["late"].crl(this_update=NOW - 30 * DAY, next_update=NOW - 9 * DAY),
             "forged": self.roots["forged"].crl(signer=stranger),
@@ -156,20 +165,23 @@ class Authorities:
 
 EFFECTS = {  # what becomes of what an authority has issued, by policy
     "strict": {"fresh": ("fresh", "ok", None), "missing": ("missing", "refused", "crl-missing"),
-               "overdue": ("overdue", "refused", "crl-expired"),
-               "late": ("overdue", "refused", "crl-expired"),
-               "forged": ("forged", "refused", "crl-invalid"),
-               "not-begun": ("not-begun", "refused", "crl-invalid"),
+               "ageing": ("ageing", "ok", None),
+               "overdue": ("expired", "refused", "crl-expired"),
+               "late": ("expired", "refused", "crl-expired"),
+               "forged": ("missing", "refused", "crl-invalid"),
+               "not-begun": ("missing", "refused", "crl-invalid"),
                "superseded": ("fresh", "ok", None), "old": ("fresh", "ok", None)},
     "grace": {"fresh": ("fresh", "ok", None), "missing": ("missing", "refused", "crl-missing"),
-              "overdue": ("overdue", "grace", None), "late": ("overdue", "refused", "crl-expired"),
-              "forged": ("forged", "refused", "crl-invalid"),
-              "not-begun": ("not-begun", "refused", "crl-invalid"),
+              "ageing": ("ageing", "ok", None),
+              "overdue": ("grace", "grace", None), "late": ("expired", "refused", "crl-expired"),
+              "forged": ("missing", "refused", "crl-invalid"),
+              "not-begun": ("missing", "refused", "crl-invalid"),
               "superseded": ("fresh", "ok", None), "old": ("fresh", "ok", None)},
     "advisory": {"fresh": ("fresh", "ok", None), "missing": ("missing", "ignored", None),
-                 "overdue": ("overdue", "ignored", None), "late": ("overdue", "ignored", None),
+                 "ageing": ("ageing", "ok", None),
+                 "overdue": ("expired", "ignored", None), "late": ("expired", "ignored", None),
                  "forged": ("missing", "ignored", None),
-                 "not-begun": ("not-begun", "ignored", None),
+                 "not-begun": ("missing", "ignored", None),
                  "superseded": ("fresh", "ok", None), "old": ("fresh", "ok", None)},
 }
 
@@ -189,12 +201,19 @@ def test_trust_and_verify_say_what_the_policy_makes_of_every_kind_of_list(lab, c
         wanted = "issuer-expired" if name == "old" else seen[name][2] or "ok"
         assert (verdict["reason"], code) == (wanted, 0 if wanted == "ok" else 1), name
     states = {Path(crl["file"]).stem: crl["state"] for crl in answer["lists"]}
-    assert states == {"fresh": "fresh", "overdue": "overdue", "late": "overdue",
+    assert states == {"fresh": "fresh", "ageing": "ageing", "overdue": seen["overdue"][0],
+                      "late": "expired",
                       "forged": "forged", "not-begun": "not-begun", "superseded": "fresh",
                       "older": "superseded", "old": "fresh", "stranger": "unknown-issuer"}
     if policy == "grace":
         until = authorities["overdue"]["list"]["grace_until_at"]
         assert until == (NOW - DAY + 3 * DAY).isoformat() + "Z"
+    assert authorities["not-begun"]["list"]["trouble"] == "not-begun"
+    assert authorities["forged"]["list"]["trouble"] == (None if policy == "advisory" else "forged")
+    shown = {labels[0]: labels[1] for labels, value in by(
+        metrics(gateway)["tund_crl_state"], "subject", "state").items() if value}
+    assert {name: shown[f"CN=Root {name},O=Corp"] for name in seen} == {
+        name: state for name, (state, _, _) in seen.items()}
     # Warnings first, one a trouble, each with its word.
     lines = tunctl(gateway, "trust")[1].splitlines()
     warnings = [line for line in lines if line.startswith("warning: ")]
@@ -205,6 +224,30 @@ def test_trust_and_verify_say_what_the_policy_makes_of_every_kind_of_list(lab, c
         about = [line for line in warnings if f"CN=Root {name}," in line]
         if seen[name][1] != "ok" or word:
             assert any((word or "the policy lets that pass") in line for line in about), (name, about)
+
+
+def test_an_older_list_does_not_replace_the_one_in_force(lab, corp):
+    older, newer = corp.root.crl(number=6), corp.root.crl(revoked=[corp.root.issue("bob")], number=7)
+    path = write(corp, "corp.crl", newer)
+    gateway = strict_gateway(lab, corp, path)
+    for keeps in (True, True):  # the second time its own file is the only one that had it
+        write(corp, "corp.crl", older)
+        code, answer = gateway.ctl("reload")
+        assert code == 0
+        [warning] = [w for w in answer["warnings"] if "older than the list in force" in w]
+        assert "number 6" in warning and "number 7" in warning
+        lists = {crl["number"]: crl["state"] for crl in gateway.ctl("trust")[1]["lists"]}
+        assert keeps and lists == {"6": "superseded", "7": "fresh"}
+    assert by(metrics(gateway)["tund_crl_number"], "issuer") and by(
+        metrics(gateway)["tund_crl_entries"], "issuer")
+    write(corp, "corp.crl", corp.root.crl(number=8))
+    assert gateway.ctl("reload")[0] == 0
+    assert [crl["number"] for crl in gateway.ctl("trust")[1]["lists"]] == ["8"]
+    # At the start there is nothing in force: the administrator's word.
+    write(corp, "corp.crl", older)
+    gateway.stop()
+    gateway.start()
+    assert [crl["number"] for crl in gateway.ctl("trust")[1]["lists"]] == ["6"]
 
 
 def test_what_is_about_to_end_is_warned_of(lab, corp):
@@ -732,7 +775,9 @@ def parse(text):
         assert match, line
         name, labels, value = match.groups()
         pairs = tuple(sorted(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")))
-        assert pairs not in found[name], line
+        if name not in types:
+            assert types.get(re.sub("_(bucket|sum|count)$", "", name)) == "histogram", line
+        assert pairs not in found.setdefault(name, {}), line
         found[name][pairs] = float(value)
     for name, kind in types.items():
         assert name.startswith("tund_")
@@ -768,7 +813,10 @@ def test_metrics_are_what_prometheus_reads(lab, corp):
         check_with_promtool(text)
         code, answer = tund.ctl("metrics")
         assert (code, answer["schema"]) == (0, "tund.metrics/1")
-        assert {metric["name"] for metric in answer["metrics"]} == set(parse(text))
+        names = {metric["name"] for metric in answer["metrics"]}
+        names |= {f"{metric['name']}_{sample['part']}" for metric in answer["metrics"]
+                  for sample in metric["samples"] if "part" in sample}
+        assert names == set(parse(text))
     ours, theirs = metrics(client), metrics(gateway)
     assert by(theirs["tund_build_info"], "role", "instance") == {("gateway", "gw"): 1}
     assert abs(theirs["tund_start_time_seconds"][()] - time.time()) < 120

@@ -23,6 +23,8 @@ from peers import (TUNCTL, TUND, Openconnect, RawTls, Tund, client_config, gatew
 from pki import SERVER_AUTH, Authority
 from rawpeer import DATA, DISCONNECT, Peer, connected, echo_request
 
+BY_RELOAD_ALONE = True
+
 APPLIED = "configuration read again"
 REFUSED = "reload refused"
 

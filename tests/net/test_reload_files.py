@@ -19,6 +19,8 @@ from pki import DAY, NOW, SERVER_AUTH, Authority
 from rawpeer import connected
 from test_privileges import RESERVED, found_in, needles
 
+BY_RELOAD_ALONE = True
+
 APPLIED = "configuration read again"
 REFUSED = "reload refused"
 
@@ -190,7 +192,7 @@ def break_files(gateway, corp, trouble):
         return "not a regular file", restore
     if what == "huge":
         with open(broken, "ab") as file:
-            file.truncate((64 << 20) + 1)
+            file.truncate((128 << 20) + 1)
         return "", restore
     if what == "another's":
         broken.write_bytes(gateway_leaf(corp).key_pem())

@@ -18,6 +18,8 @@ from peers import DAEMON_USER, Tund, gateway_config, start_client
 from pki import DAY, NOW, SERVER_AUTH, Authority, Corp
 from rawpeer import DISCONNECT
 
+BY_RELOAD_ALONE = True
+
 BEFORE, AFTER = 7001, 7002
 
 
@@ -118,6 +120,8 @@ class Spoiled(bad.World):
             key=self.key)
         self.right = self.right.replace('{"127.0.0.1:4443"}', '{"127.0.0.1:4443", "0.0.0.0:443"}')
         self.right = self.right.replace("trust {", f'trust {{\n    crl         = {{"{self.crl}"}}')
+        self.right = self.right.replace("daemon  {", "daemon  { watch-files = false")
+        assert "watch-files" in self.right
         self.text = self.right
         self.file = self.dir / "gw.conf"
         self.kept = {path: (path.read_bytes(), path.stat().st_mode & 0o777)

@@ -321,12 +321,13 @@ TRUST = {
         {"subject": "CN=Root,O=Corp", "serial": "1f", "expires_at": "2027-01-02T03:04:05Z",
          "kind": "root", "fingerprint": "0011223344556677", "file": "/etc/ca.crt",
          "begins_at": "2026-01-02T03:04:05Z", "state": "valid", "sessions": 12,
-         "list": {"state": "fresh", "effect": "ok", "reason": None, "grace_until_at": None}},
+         "list": {"state": "fresh", "trouble": None, "effect": "ok", "reason": None,
+                  "until_at": "2026-01-05T03:04:05Z", "grace_until_at": None}},
         {"subject": "CN=Sub", "serial": "2", "expires_at": "2026-01-02T03:04:05Z",
          "kind": "intermediate", "fingerprint": "8899aabbccddeeff", "file": "/etc/sub.crt",
          "begins_at": "2026-01-02T03:04:05Z", "state": "expired", "sessions": 0,
-         "list": {"state": "overdue", "effect": "grace", "reason": None,
-                  "grace_until_at": "2026-01-05T03:04:05Z"}}],
+         "list": {"state": "grace", "trouble": None, "effect": "grace", "reason": None,
+                  "until_at": "2026-01-05T03:04:05Z", "grace_until_at": "2026-01-05T03:04:05Z"}}],
     "lists": [{"issuer": "CN=Root,O=Corp", "file": "/etc/corp.crl", "fingerprint": "00",
                "number": "1180591620717411303424", "this_update_at": "2026-01-02T03:04:05Z",
                "next_update_at": None, "entries": 3, "state": "fresh", "sessions": 12}],
@@ -343,20 +344,23 @@ def test_trust_is_warnings_and_two_tables(daemon):
         ["CN=Root,O=Corp", "root", "0011223344556677", "2027-01-02 03:04", "valid", "fresh", "12",
          "/etc/ca.crt"],
         ["CN=Sub", "intermediate", "8899aabbccddeeff", "2026-01-02 03:04", "expired",
-         "overdue: in grace until 2026-01-05 03:04", "0", "/etc/sub.crt"], [""],
+         "grace until 2026-01-05 03:04", "0", "/etc/sub.crt"], [""],
         ["LIST OF", "NUMBER", "THIS UPDATE", "NEXT UPDATE", "STATE", "REVOKED", "SESSIONS", "FILE"],
         ["CN=Root,O=Corp", "1180591620717411303424", "2026-01-02 03:04", "-", "fresh", "3", "12",
          "/etc/corp.crl"]]
 
 
-@pytest.mark.parametrize("state, effect, reason, shown", [
-    ("missing", "refused", "crl-missing", "missing: refused, crl-missing"),
-    ("overdue", "ignored", None, "overdue: ignored"),
-    ("fresh", "off", None, " valid  -  "),
-], ids=("refused", "ignored", "off"))
-def test_trust_says_what_a_list_is_worth(daemon, state, effect, reason, shown):
+@pytest.mark.parametrize("state, effect, reason, trouble, shown", [
+    ("missing", "refused", "crl-missing", None, "missing: refused, crl-missing"),
+    ("missing", "refused", "crl-invalid", "forged", "missing (forged): refused, crl-invalid"),
+    ("expired", "ignored", None, None, "expired: ignored"),
+    ("ageing", "ok", None, None, "ageing until 2026-01-05 03:04"),
+    ("fresh", "off", None, None, " valid  -  "),
+], ids=("refused", "forged", "ignored", "ageing", "off"))
+def test_trust_says_what_a_list_is_worth(daemon, state, effect, reason, trouble, shown):
     authority = {**TRUST["authorities"][0],
-                 "list": {"state": state, "effect": effect, "reason": reason}}
+                 "list": {"state": state, "effect": effect, "reason": reason, "trouble": trouble,
+                          "until_at": "2026-01-05T03:04:05Z"}}
     code, out, _ = ask(daemon({**TRUST, "authorities": [authority]}), "trust")
     assert code == 0 and shown in out
 
@@ -404,6 +408,28 @@ def test_verify_sends_the_certificates_and_shows_the_verdict(daemon, directory):
         'site "berlin"\n'
         "  networks      10.20.0.0/16\n"
         "  address       10.99.0.2/32\n")
+
+
+@pytest.mark.parametrize("asked, told", [
+    ("2027-01-31T12:00:00Z", datetime.datetime(2027, 1, 31, 12)),
+    ("+30d", datetime.timedelta(days=30)),
+    ("+4w", datetime.timedelta(weeks=4)),
+    ("-90s", datetime.timedelta(seconds=-90)),
+    ("-12h", datetime.timedelta(hours=-12)),
+], ids=str)
+def test_verify_asks_for_a_role_and_a_time(daemon, directory, asked, told):
+    gateway = daemon({**VERIFY, "role": "gateway", "at": "2027-01-31T12:00:00Z"})
+    (directory / "file").write_text(PEM)
+    code, out, err = ask(gateway, "verify", directory / "file", "--as", "gateway", "--at", asked)
+    assert (code, err) == (0, "")
+    request, = gateway.requests
+    assert request["role"] == "gateway"
+    at = datetime.datetime.strptime(request["at"], "%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(told, datetime.timedelta):
+        assert abs(at - datetime.datetime.utcnow() - told) < datetime.timedelta(minutes=1)
+    else:
+        assert at == told
+    assert out.startswith("accepted as a gateway: alice (cn)\n  as of         2027-01-31 (")
 
 
 def test_verify_says_why_not_and_what_to_do(daemon, directory):
@@ -648,8 +674,18 @@ def test_a_file_without_a_certificate_is_not_sent(daemon, directory, content, er
     (["sessions", "--serial", "1"], "usage: tunctl sessions"),
     (["verify"], "usage: tunctl verify FILE"),
     (["verify", "a", "b"], "usage: tunctl verify FILE"),
-    (["verify", "a", "--at", "2027-01-01"], "unrecognized option"),
-    (["verify", "a", "--as", "gateway"], "unrecognized option"),
+    (["verify", "a", "--at"], "requires an argument"),
+    (["verify", "a", "--at", "2027-01-01"], "--at takes a time like 2027-01-31T12:00:00Z"),
+    (["verify", "a", "--at", "2027-02-30T12:00:00Z"], "--at takes a time like"),
+    (["verify", "a", "--at", "+30"], "--at takes a time like"),
+    (["verify", "a", "--at", "30d"], "--at takes a time like"),
+    (["verify", "a", "--at", "+9000w9"], "--at takes a time like"),
+    (["verify", "a", "--at", "+52000w", "--at", "+99999999999w"], "--at takes a time like"),
+    (["verify", "a", "--at", ""], "--at takes a time like"),
+    (["verify", "a", "--as", "laptop"], "--as takes device or gateway"),
+    (["verify", "a", "--as", ""], "--as takes device or gateway"),
+    (["trust", "--at", "+1d"], "usage: tunctl trust"),
+    (["status", "--as", "gateway"], "usage: tunctl status"),
     (["trust", "all"], "usage: tunctl trust"),
     (["watch", "1"], "usage: tunctl watch"),
     (["metrics", "--reason", "x"], "usage: tunctl metrics"),

@@ -52,7 +52,20 @@ static EVP_PKEY *new_dsa_key(void)
 	return key;
 }
 
-EVP_PKEY *certs_new_key(enum certs_key kind)
+static EVP_PKEY *new_pss_key(int bits)
+{
+	EVP_PKEY_CTX *making = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
+	EVP_PKEY *key = NULL;
+
+	must(EVP_PKEY_keygen_init(making) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_keygen_bits(making, bits) == 1 &&
+		     EVP_PKEY_generate(making, &key) == 1,
+	     "an RSA-PSS key");
+	EVP_PKEY_CTX_free(making);
+	return key;
+}
+
+static EVP_PKEY *make_key(enum certs_key kind)
 {
 	EVP_PKEY *key = NULL;
 
@@ -81,9 +94,47 @@ EVP_PKEY *certs_new_key(enum certs_key kind)
 	case CERTS_DSA:
 		key = new_dsa_key();
 		break;
+	case CERTS_RSA_PSS:
+		key = new_pss_key(2048);
+		break;
+	case CERTS_RSA_PSS_1024:
+		key = new_pss_key(1024);
+		break;
+	case CERTS_P192:
+		key = EVP_EC_gen("P-192");
+		break;
+	case CERTS_P384:
+		key = EVP_EC_gen("P-384");
+		break;
+	case CERTS_P521:
+		key = EVP_EC_gen("P-521");
+		break;
+	case CERTS_SECP256K1:
+		key = EVP_EC_gen("secp256k1");
+		break;
+	case CERTS_ED448:
+		key = EVP_PKEY_Q_keygen(NULL, NULL, "ED448");
+		break;
+	case CERTS_X25519:
+		key = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+		break;
 	}
 	must(key, "a key");
 	return key;
+}
+
+EVP_PKEY *certs_new_key(enum certs_key kind)
+{
+	/* Half of all time would go into large primes; of these kinds a program has one key. */
+	static EVP_PKEY *kept[CERTS_DSA + 1];
+	bool is_slow = kind == CERTS_RSA_2048 || kind == CERTS_RSA_1024 || kind == CERTS_DSA;
+
+	if (!is_slow)
+		return make_key(kind);
+	if (!kept[kind])
+		kept[kind] = make_key(kind);
+	EVP_PKEY_up_ref(kept[kind]);
+	return kept[kind];
 }
 
 static void fill_name(X509_NAME *name, const struct certs_spec *spec)
@@ -130,15 +181,15 @@ static X509_EXTENSION *new_extension(X509V3_CTX *to, CONF *conf, int nid, const 
 	return extension;
 }
 
-/* Critical, of an unknown kind, holding an ASN.1 NULL. */
-static X509_EXTENSION *new_other(const char *oid)
+/* Of an unknown kind, holding an ASN.1 NULL. */
+static X509_EXTENSION *new_other(const char *oid, bool critical)
 {
 	ASN1_OBJECT *kind = OBJ_txt2obj(oid, 1);
 	ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
 	X509_EXTENSION *extension;
 
 	ASN1_OCTET_STRING_set(data, (const unsigned char *)"\x05\x00", 2);
-	extension = X509_EXTENSION_create_by_OBJ(NULL, kind, 1, data);
+	extension = X509_EXTENSION_create_by_OBJ(NULL, kind, critical, data);
 	must(extension, "an unknown extension");
 	ASN1_OCTET_STRING_free(data);
 	ASN1_OBJECT_free(kind);
@@ -206,7 +257,7 @@ static void add_extensions(X509 *cert, const struct certs_spec *spec, X509 *issu
 	if (has_raw_san(spec))
 		add_raw_san(cert, spec);
 	if (spec->other_oid) {
-		X509_EXTENSION *other = new_other(spec->other_oid);
+		X509_EXTENSION *other = new_other(spec->other_oid, !spec->other_is_minor);
 
 		X509_add_ext(cert, other, -1);
 		X509_EXTENSION_free(other);
@@ -214,16 +265,47 @@ static void add_extensions(X509 *cert, const struct certs_spec *spec, X509 *issu
 	if (!spec->no_key_ids) {
 		add_extension(cert, &to, conf, NID_subject_key_identifier, "hash");
 		/* Its own key identifier is there by now, should it be its own issuer. */
-		add_extension(cert, &to, conf, NID_authority_key_identifier, "keyid");
+		if (X509_get_ext_by_NID(issuer, NID_subject_key_identifier, -1) >= 0)
+			add_extension(cert, &to, conf, NID_authority_key_identifier, "keyid");
 	}
+	if (spec->twice)
+		must(X509_add_ext(cert,
+				  X509_get_ext(cert, X509_get_ext_by_NID(cert, spec->twice, -1)),
+				  -1),
+		     "an extension twice");
 	NCONF_free(conf);
 }
 
 static const EVP_MD *find_digest(EVP_PKEY *key, const char *digest)
 {
+	int kind = EVP_PKEY_get_base_id(key);
+
 	if (digest)
 		return EVP_get_digestbyname(digest);
-	return EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : EVP_sha256();
+	return kind == EVP_PKEY_ED25519 || kind == EVP_PKEY_ED448 ? NULL : EVP_sha256();
+}
+
+static EVP_MD_CTX *begin_signature(EVP_PKEY *signer, const struct certs_spec *spec)
+{
+	EVP_MD_CTX *signing = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *key;
+
+	must(EVP_DigestSignInit(signing, &key, find_digest(signer, spec->digest), NULL, signer) ==
+		     1,
+	     "a signature's beginning");
+	if (spec->pss)
+		must(EVP_PKEY_CTX_set_rsa_padding(key, RSA_PKCS1_PSS_PADDING) == 1 &&
+			     EVP_PKEY_CTX_set_rsa_pss_saltlen(key, RSA_PSS_SALTLEN_DIGEST) == 1,
+		     "RSA-PSS");
+	return signing;
+}
+
+static void sign(X509 *cert, EVP_PKEY *signer, const struct certs_spec *spec)
+{
+	EVP_MD_CTX *signing = begin_signature(signer, spec);
+
+	must(X509_sign_ctx(cert, signing) > 0, "a signature");
+	EVP_MD_CTX_free(signing);
 }
 
 static void spoil_signature(const ASN1_BIT_STRING *signature)
@@ -260,6 +342,15 @@ static X509_CRL *parse_list_again(X509_CRL *made)
 	return crl;
 }
 
+static void set_unknown_key(X509 *cert)
+{
+	unsigned char *bytes = OPENSSL_zalloc(8);
+
+	must(X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(cert), OBJ_txt2obj("1.2.3.4.5", 1),
+				    V_ASN1_UNDEF, NULL, bytes, 8) == 1,
+	     "an unknown key");
+}
+
 static void set_validity(X509 *cert, const struct certs_spec *spec)
 {
 	bool by_default = !spec->from_s && !spec->until_s;
@@ -270,34 +361,124 @@ static void set_validity(X509 *cert, const struct certs_spec *spec)
 		      now + (by_default ? 365 * CERTS_DAY_S : spec->until_s));
 }
 
-struct certs_pair certs_make(const struct certs_spec *spec, const struct certs_pair *issuer)
+static void set_serial(X509 *cert, const struct certs_spec *spec)
 {
 	static uint64_t last_serial = 0x1000;
-	struct certs_pair pair = {.cert = X509_new(), .key = spec->same_key};
-	EVP_PKEY *signer;
+	ASN1_INTEGER *serial = X509_get_serialNumber(cert);
+	BIGNUM *number = NULL;
+
+	if (!spec->serial_hex) {
+		ASN1_INTEGER_set_uint64(serial, spec->serial ? spec->serial : ++last_serial);
+		return;
+	}
+	must(BN_hex2bn(&number, spec->serial_hex) > 0 && BN_to_ASN1_INTEGER(number, serial),
+	     "a serial number");
+	BN_free(number);
+}
+
+static X509 *make_cert(const struct certs_spec *spec, const struct certs_pair *issuer,
+		       EVP_PKEY *key)
+{
+	X509 *cert = X509_new();
+
+	X509_set_version(cert, spec->version_1 ? X509_VERSION_1 : X509_VERSION_3);
+	set_serial(cert, spec);
+	fill_name(X509_get_subject_name(cert), spec);
+	X509_set_issuer_name(cert, X509_get_subject_name(issuer ? issuer->cert : cert));
+	set_validity(cert, spec);
+	must(X509_set_pubkey(cert, key) == 1, "a public key");
+	if (spec->no_such_key)
+		set_unknown_key(cert);
+	if (!spec->version_1)
+		add_extensions(cert, spec, issuer ? issuer->cert : cert);
+	sign(cert, issuer ? issuer->key : key, spec);
+	if (spec->spoil) {
+		const ASN1_BIT_STRING *signature;
+
+		X509_get0_signature(&signature, NULL, cert);
+		spoil_signature(signature);
+	}
+	return cert;
+}
+
+struct certs_pair certs_make(const struct certs_spec *spec, const struct certs_pair *issuer)
+{
+	struct certs_pair pair = {.key = spec->same_key};
 
 	if (pair.key)
 		EVP_PKEY_up_ref(pair.key);
 	else
 		pair.key = certs_new_key(spec->key);
-	signer = issuer ? issuer->key : pair.key;
-	X509_set_version(pair.cert, X509_VERSION_3);
-	ASN1_INTEGER_set_uint64(X509_get_serialNumber(pair.cert),
-				spec->serial ? spec->serial : ++last_serial);
-	fill_name(X509_get_subject_name(pair.cert), spec);
-	X509_set_issuer_name(pair.cert, X509_get_subject_name(issuer ? issuer->cert : pair.cert));
-	set_validity(pair.cert, spec);
-	must(X509_set_pubkey(pair.cert, pair.key) == 1, "a public key");
-	add_extensions(pair.cert, spec, issuer ? issuer->cert : pair.cert);
-	must(X509_sign(pair.cert, signer, find_digest(signer, spec->digest)) > 0, "a signature");
-	if (spec->spoil) {
-		const ASN1_BIT_STRING *signature;
-
-		X509_get0_signature(&signature, NULL, pair.cert);
-		spoil_signature(signature);
-	}
-	pair.cert = parse_again(pair.cert);
+	pair.cert = parse_again(make_cert(spec, issuer, pair.key));
 	return pair;
+}
+
+static void exchange(uint8_t *bytes, size_t len, const char *from, const char *to)
+{
+	uint8_t *at = memmem(bytes, len, from, strlen(from));
+
+	must(at && strlen(to) == strlen(from), "what is to be exchanged");
+	memcpy(at, to, strlen(to));
+}
+
+/* An element longer than 255 bytes. */
+static void append_der(BIO *out, uint8_t tag, const uint8_t *bytes, size_t len)
+{
+	const uint8_t head[] = {tag, 0x82, (uint8_t)(len >> 8), (uint8_t)len};
+
+	must(len >= 0x100 && len <= UINT16_MAX, "an element of a length that fits");
+	BIO_write(out, head, sizeof(head));
+	BIO_write(out, bytes, (int)len);
+}
+
+/* The same certificate around other bytes, signed anew. */
+static uint8_t *assemble(X509 *cert, EVP_PKEY *signer, const struct certs_spec *spec,
+			 size_t *ret_len)
+{
+	BIO *inner = BIO_new(BIO_s_mem()), *outer = BIO_new(BIO_s_mem());
+	EVP_MD_CTX *signing = begin_signature(signer, spec);
+	const X509_ALGOR *algorithm;
+	unsigned char *tbs = NULL, *der = NULL;
+	int tbs_len = i2d_re_X509_tbs(cert, &tbs), der_len;
+	uint8_t signature[1024], *copy;
+	size_t signature_len = sizeof(signature);
+	char *bytes;
+	long len;
+
+	exchange(tbs, (size_t)tbs_len, spec->from, spec->to);
+	must(EVP_DigestSign(signing, signature, &signature_len, tbs, (size_t)tbs_len) == 1,
+	     "a signature of other bytes");
+	X509_get0_signature(NULL, &algorithm, cert);
+	der_len = i2d_X509_ALGOR((X509_ALGOR *)algorithm, &der);
+	BIO_write(inner, tbs, tbs_len);
+	BIO_write(inner, der, der_len);
+	BIO_write(inner, (const uint8_t[]){0x03, (uint8_t)(signature_len + 1), 0}, 3);
+	must(signature_len < 0x7f, "a signature that is short");
+	BIO_write(inner, signature, (int)signature_len);
+	len = BIO_get_mem_data(inner, &bytes);
+	append_der(outer, 0x30, (uint8_t *)bytes, (size_t)len);
+	len = BIO_get_mem_data(outer, &bytes);
+	copy = malloc((size_t)len);
+	memcpy(copy, bytes, (size_t)len);
+	*ret_len = (size_t)len;
+	OPENSSL_free(tbs);
+	OPENSSL_free(der);
+	EVP_MD_CTX_free(signing);
+	BIO_free(inner);
+	BIO_free(outer);
+	return copy;
+}
+
+uint8_t *certs_make_der(const struct certs_spec *spec, const struct certs_pair *issuer,
+			size_t *ret_len)
+{
+	X509 *cert = make_cert(spec, issuer, spec->same_key);
+	EVP_PKEY *signer = issuer ? issuer->key : spec->same_key;
+	uint8_t *der =
+		spec->from ? assemble(cert, signer, spec, ret_len) : certs_der(cert, ret_len);
+
+	X509_free(cert);
+	return der;
 }
 
 void certs_free(struct certs_pair *pair)
@@ -321,8 +502,14 @@ static void add_entry(X509_CRL *crl, const struct certs_entry *entry,
 		ASN1_ENUMERATED *code = ASN1_ENUMERATED_new();
 
 		ASN1_ENUMERATED_set(code, entry->reason);
-		X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, 0, 0);
+		X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, spec->critical, 0);
 		ASN1_ENUMERATED_free(code);
+	}
+	if (spec->critical) {
+		ASN1_GENERALIZEDTIME *date = ASN1_GENERALIZEDTIME_set(NULL, now);
+
+		X509_REVOKED_add1_ext_i2d(revoked, NID_invalidity_date, date, 1, 0);
+		ASN1_GENERALIZEDTIME_free(date);
 	}
 	if (entry->elsewhere) {
 		GENERAL_NAMES *names = GENERAL_NAMES_new();
@@ -332,7 +519,7 @@ static void add_entry(X509_CRL *crl, const struct certs_entry *entry,
 		GENERAL_NAMES_free(names);
 	}
 	if (spec->other_oid && spec->other_in_entry) {
-		X509_EXTENSION *other = new_other(spec->other_oid);
+		X509_EXTENSION *other = new_other(spec->other_oid, !spec->other_is_minor);
 
 		X509_REVOKED_add_ext(revoked, other, -1);
 		X509_EXTENSION_free(other);
@@ -342,34 +529,43 @@ static void add_entry(X509_CRL *crl, const struct certs_entry *entry,
 	ASN1_TIME_free(when);
 }
 
-static void add_number(X509_CRL *crl, int nid, int64_t value)
+static void add_number(X509_CRL *crl, int nid, int64_t value, bool critical)
 {
 	ASN1_INTEGER *number = ASN1_INTEGER_new();
 
 	ASN1_INTEGER_set_int64(number, value);
-	must(X509_CRL_add1_ext_i2d(crl, nid, number, nid == NID_delta_crl, 0) == 1, "a number");
+	must(X509_CRL_add1_ext_i2d(crl, nid, number, critical, 0) == 1, "a number");
 	ASN1_INTEGER_free(number);
 }
 
-static void add_list_extensions(X509_CRL *crl, const struct certs_list_spec *spec)
+static void add_extension_of_list(X509_CRL *crl, X509V3_CTX *to, CONF *conf, int nid,
+				  const char *value)
+{
+	X509_EXTENSION *extension = new_extension(to, conf, nid, value);
+
+	X509_CRL_add_ext(crl, extension, -1);
+	X509_EXTENSION_free(extension);
+}
+
+static void add_list_extensions(X509_CRL *crl, const struct certs_list_spec *spec, X509 *issuer)
 {
 	CONF *conf = read_sections(spec->sections);
 	X509V3_CTX to;
 
-	X509V3_set_ctx(&to, NULL, NULL, NULL, crl, 0);
+	X509V3_set_ctx(&to, issuer, NULL, NULL, crl, 0);
 	if (spec->number)
-		add_number(crl, NID_crl_number, spec->number);
+		add_number(crl, NID_crl_number, spec->number, spec->critical);
 	if (spec->delta)
-		add_number(crl, NID_delta_crl, 1);
-	if (spec->scope) {
-		X509_EXTENSION *scope =
-			new_extension(&to, conf, NID_issuing_distribution_point, spec->scope);
-
-		X509_CRL_add_ext(crl, scope, -1);
-		X509_EXTENSION_free(scope);
-	}
+		add_number(crl, NID_delta_crl, 1, true);
+	if (spec->bad_number)
+		add_extension_of_list(crl, &to, conf, NID_crl_number, "DER:0500");
+	if (spec->critical)
+		add_extension_of_list(crl, &to, conf, NID_authority_key_identifier,
+				      "critical,keyid:always");
+	if (spec->scope)
+		add_extension_of_list(crl, &to, conf, NID_issuing_distribution_point, spec->scope);
 	if (spec->other_oid && !spec->other_in_entry) {
-		X509_EXTENSION *other = new_other(spec->other_oid);
+		X509_EXTENSION *other = new_other(spec->other_oid, !spec->other_is_minor);
 
 		X509_CRL_add_ext(crl, other, -1);
 		X509_EXTENSION_free(other);
@@ -386,14 +582,18 @@ X509_CRL *certs_make_list(const struct certs_list_spec *spec, const struct certs
 	ASN1_TIME *next_update =
 		ASN1_TIME_set(NULL, now + (by_default ? 7 * CERTS_DAY_S : spec->next_s));
 
-	X509_CRL_set_version(crl, spec->version_1 ? X509_CRL_VERSION_1 : X509_CRL_VERSION_2);
+	X509_CRL_set_version(crl, spec->version_1   ? X509_CRL_VERSION_1
+				  : spec->version_3 ? X509_CRL_VERSION_2 + 1
+						    : X509_CRL_VERSION_2);
+	if (spec->bad_time)
+		ASN1_STRING_set(this_update, "991332000000Z", -1);
 	X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->cert));
 	X509_CRL_set1_lastUpdate(crl, this_update);
 	if (!spec->no_next)
 		X509_CRL_set1_nextUpdate(crl, next_update);
 	for (int i = 0; i < CERTS_ENTRY_MAX && spec->entries[i].serial; i++)
 		add_entry(crl, &spec->entries[i], spec, now);
-	add_list_extensions(crl, spec);
+	add_list_extensions(crl, spec, issuer->cert);
 	must(X509_CRL_sign(crl, issuer->key, find_digest(issuer->key, spec->digest)) > 0,
 	     "a list's signature");
 	if (spec->spoil) {

@@ -19,6 +19,14 @@ enum certs_key {
 	CERTS_P256_EXPLICIT,   /* the curve written out */
 	CERTS_P256_COMPRESSED, /* the point in compressed form */
 	CERTS_DSA,
+	CERTS_RSA_PSS, /* 2048 bits, for no other scheme */
+	CERTS_RSA_PSS_1024,
+	CERTS_P192,
+	CERTS_P384,
+	CERTS_P521,
+	CERTS_SECP256K1,
+	CERTS_ED448,
+	CERTS_X25519, /* cannot sign */
 };
 
 enum { CERTS_DAY_S = 86400, CERTS_RAW_MAX = 4 };
@@ -39,13 +47,21 @@ struct certs_spec {
 	struct certs_bytes raw_san[CERTS_RAW_MAX];
 	unsigned dns_count;    /* so many more DNS names nN.corp.example */
 	const char *other_oid; /* an extension of this kind, critical, with a NULL in it */
+	bool other_is_minor;   /* not critical, that is */
+	int twice;	       /* NID of an extension that stands there twice */
 	bool no_key_ids;
+	bool version_1; /* without extensions, as it was */
 	enum certs_key key;
 	EVP_PKEY *same_key;	 /* instead of a new one */
+	bool no_such_key;	 /* it is of a kind that nobody knows */
 	const char *digest;	 /* NULL: SHA-256, or none for Ed25519 */
+	bool pss;		 /* the issuer, which has an RSA key, signs with RSA-PSS */
 	uint64_t serial;	 /* 0: the next of the program */
+	const char *serial_hex;	 /* instead: of any size, "-" in front */
 	int64_t from_s, until_s; /* from now; both 0: a day ago to a year ahead */
 	bool spoil;		 /* one bit of the signature is wrong */
+	const char *from, *to; /* bytes of what is signed, the same number: OpenSSL would not write
+				  * the second */
 };
 
 struct certs_pair {
@@ -67,19 +83,26 @@ struct certs_list_spec {
 	int64_t this_s, next_s; /* from now; both 0: an hour ago to a week ahead */
 	bool no_next;
 	int64_t number; /* 0: none */
-	bool version_1;
+	bool version_1, version_3;
+	bool bad_number, bad_time; /* that cannot be read; time: thisUpdate */
+	bool critical; /* its number and key identifier, its entries' reasons and dates */
 	bool delta;
 	const char *scope; /* issuingDistributionPoint */
 	const char *sections;
 	const char *other_oid; /* as for certificates */
-	bool other_in_entry;   /* of the first entry instead */
+	bool other_is_minor;
+	bool other_in_entry; /* of the first entry instead */
 	const char *digest;
 	bool spoil;
 };
 
+/* Of RSA and DSA always the same one. */
 EVP_PKEY *certs_new_key(enum certs_key kind);
 /* issuer NULL: self-signed. The caller frees the pair with certs_free. */
 struct certs_pair certs_make(const struct certs_spec *spec, const struct certs_pair *issuer);
+/* Its bytes, malloc'ed, which need not be a certificate that OpenSSL reads; spec->same_key is given. */
+uint8_t *certs_make_der(const struct certs_spec *spec, const struct certs_pair *issuer,
+			size_t *ret_len);
 void certs_free(struct certs_pair *pair);
 X509_CRL *certs_make_list(const struct certs_list_spec *spec, const struct certs_pair *issuer);
 

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "certs.h"
 #include "config/config_load.h"
@@ -25,10 +26,18 @@
 	"identity { certificate = gw.crt key = gw.key }\n"                                         \
 	"trust { ca = ca.crt }\n"
 
+struct basis { /* in force, of files alone */
+	struct config *config;
+	struct material material;
+	struct buf spki;
+};
+
 struct fixture {
+	struct basis basis;
 	struct certs_pair ca, leaf, other;
 	struct parent_link *link;
 	int ours, parent;
+	uint32_t asked;
 	struct candidate *got;
 };
 
@@ -104,16 +113,28 @@ static void on_candidate(struct candidate *candidate, void *user)
 	fixture->got = candidate;
 }
 
-/* Takes bundle. error: instead of a descriptor. */
-static const struct candidate *ask(struct fixture *fixture, struct buf *bundle, int error,
-				   const char *text)
+enum { KEY_IN_FORCE = 7, KEY_READ = 41 };
+
+static void get_basis(struct candidate_basis *ret, void *user)
 {
-	struct config running = {.path = (char *)PATH};
-	struct parent_msg_reply reply = {.id = 1, .error = (uint32_t)error};
+	struct fixture *fixture = user;
+
+	*ret = (struct candidate_basis){
+		.config = fixture->basis.config,
+		.material = fixture->basis.material,
+		.spki = &fixture->basis.spki,
+		.key_generation = KEY_IN_FORCE,
+	};
+}
+
+/* Takes bundle. error: instead of a descriptor. */
+static const struct candidate *answer(struct fixture *fixture, struct buf *bundle, int error,
+				      const char *text)
+{
+	struct parent_msg_reply reply = {.id = ++fixture->asked, .error = (uint32_t)error};
 	struct buf packet = {0};
 	int fd = memfd_create("reload", MFD_CLOEXEC);
 
-	candidate_ask(fixture->link, &running, on_candidate, fixture);
 	assert_int_equal(write(fd, bundle->data, bundle->len), bundle->len);
 	strcpy(reply.text, text);
 	parent_msg_write_reply(&packet, &reply);
@@ -124,6 +145,15 @@ static const struct candidate *ask(struct fixture *fixture, struct buf *bundle, 
 	buf_done(&packet);
 	buf_done(bundle);
 	return fixture->got;
+}
+
+static const struct candidate *ask(struct fixture *fixture, struct buf *bundle, int error,
+				   const char *text)
+{
+	struct config running = {.path = (char *)PATH};
+
+	candidate_ask(fixture->link, &running, get_basis, on_candidate, fixture);
+	return answer(fixture, bundle, error, text);
 }
 
 static void assert_problem(const struct candidate *got, unsigned line, const char *text)
@@ -253,6 +283,158 @@ static void an_error_is_a_problem_line(void **state)
 		       "the configuration cannot be read again: another reload is under way");
 }
 
+/* ---- files alone: what is wrong stays as it is in force ---- */
+
+static void put_in_force(struct fixture *fixture)
+{
+	struct basis *basis = &fixture->basis;
+	struct config_problems problems = {0}, warnings = {0};
+	struct material_files files = {0};
+	struct buf ca = {0}, leaf = {0};
+	unsigned char *der = NULL;
+	char *pem = certs_pem(fixture->ca.cert), *own = certs_pem(fixture->leaf.cert);
+	char *text = xalloc_string(TEXT);
+	int len = i2d_PUBKEY(fixture->leaf.key, &der);
+
+	basis->config = config_load_text(PATH, text, strlen(text), true, &problems);
+	buf_append(&ca, pem, strlen(pem));
+	buf_append(&leaf, own, strlen(own));
+	buf_append(&basis->spki, der, (size_t)len);
+	material_files_add(&files, MATERIAL_CERTIFICATE, "/etc/tund/gw.crt", &leaf, false);
+	material_files_add(&files, MATERIAL_CA, "/etc/tund/ca.crt", &ca, false);
+	assert_int_equal(material_make(basis->config, &files, NULL, &problems, &warnings,
+				       &basis->material),
+			 0);
+	material_files_done(&files);
+	config_problems_done(&warnings);
+	OPENSSL_free(der);
+	free(text);
+	free(own);
+	free(pem);
+}
+
+static void drop_from_force(struct fixture *fixture)
+{
+	config_free(fixture->basis.config);
+	material_done(&fixture->basis.material);
+	buf_done(&fixture->basis.spki);
+}
+
+static const struct candidate *ask_files(struct fixture *fixture, struct buf *bundle)
+{
+	candidate_ask_files(fixture->link, fixture->basis.config, get_basis, on_candidate, fixture);
+	return answer(fixture, bundle, 0, "");
+}
+
+enum which { RUBBISH, NONE, IN_FORCE, OTHER, RENEWED, EXPIRED, OF_A_DEVICE };
+
+static struct certs_pair make_which(struct fixture *fixture, enum which which)
+{
+	struct certs_spec spec = {.subject = "CN=gw", .eku = "serverAuth"};
+
+	if (which == RENEWED)
+		spec.same_key = fixture->leaf.key;
+	if (which == EXPIRED)
+		spec.from_s = -2 * CERTS_DAY_S, spec.until_s = -CERTS_DAY_S;
+	if (which == OF_A_DEVICE)
+		spec.eku = "clientAuth";
+	return which == IN_FORCE ? fixture->leaf : certs_make(&spec, &fixture->ca);
+}
+
+static void pairs_of_files(void **state)
+{
+	static const struct {
+		const char *name;
+		enum which cert, key, wanted_cert;
+		uint32_t wanted_key;
+		const char *problem;
+	} rows[] = {
+		{"the same", IN_FORCE, IN_FORCE, IN_FORCE, KEY_READ, NULL},
+		{"both new", OTHER, OTHER, OTHER, KEY_READ, NULL},
+		{"certificate first", OTHER, IN_FORCE, IN_FORCE, KEY_IN_FORCE, "the other half"},
+		{"key first", IN_FORCE, OTHER, IN_FORCE, KEY_IN_FORCE, "the other half"},
+		{"same key", RENEWED, IN_FORCE, RENEWED, KEY_READ, NULL},
+		{"same key, unread", RENEWED, NONE, RENEWED, KEY_IN_FORCE, NULL},
+		{"key unread", OTHER, NONE, IN_FORCE, KEY_IN_FORCE, NULL},
+		{"rubbish", RUBBISH, IN_FORCE, IN_FORCE, KEY_READ, "no certificate in PEM form"},
+		{"rubbish with a new key", RUBBISH, OTHER, IN_FORCE, KEY_IN_FORCE,
+		 "no certificate"},
+		{"unread", NONE, IN_FORCE, IN_FORCE, KEY_READ, NULL},
+		{"expired", EXPIRED, EXPIRED, IN_FORCE, KEY_IN_FORCE, "cert-expired"},
+		{"a device's", OF_A_DEVICE, OF_A_DEVICE, IN_FORCE, KEY_IN_FORCE,
+		 "purpose-mismatch"},
+	};
+	struct fixture *fixture = *state;
+
+	put_in_force(fixture);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct certs_pair cert = make_which(fixture, rows[i].cert), key = cert;
+		struct buf bundle = {0};
+		const struct candidate *got;
+		X509 *wanted;
+
+		if (rows[i].key != rows[i].cert)
+			key = make_which(fixture, rows[i].key);
+		if (rows[i].cert == RUBBISH)
+			put_text(&bundle, BUNDLE_CERTIFICATE, 0, "/etc/tund/gw.crt", "rubbish");
+		else if (rows[i].cert != NONE)
+			put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", cert.cert);
+		put_cert(&bundle, BUNDLE_CA, "/etc/tund/ca.crt", fixture->ca.cert);
+		if (rows[i].key != NONE)
+			put_key(&bundle, &key);
+		got = ask_files(fixture, &bundle);
+		wanted = rows[i].wanted_cert == IN_FORCE ? fixture->leaf.cert : cert.cert;
+		if (X509_cmp(got->material.leaf, wanted) != 0 ||
+		    got->key_generation != rows[i].wanted_key ||
+		    got->key_stays != (rows[i].wanted_key == KEY_IN_FORCE))
+			fail_msg("%s: key %u", rows[i].name, got->key_generation);
+		assert_true(material_key_fits(&got->material, &got->spki));
+		assert_int_equal(got->problems.count, rows[i].problem ? 1 : 0);
+		if (rows[i].problem && !strstr(got->problems.items[0].text, rows[i].problem))
+			fail_msg("%s: %s", rows[i].name, got->problems.items[0].text);
+		candidate_free(take(fixture->got));
+		if (rows[i].key != rows[i].cert && rows[i].key != IN_FORCE)
+			certs_free(&key);
+		if (rows[i].cert != IN_FORCE)
+			certs_free(&cert);
+	}
+	drop_from_force(fixture);
+}
+
+/* What is wrong with one keeps none of the others. */
+static void bad_authorities_stay(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+	const struct candidate *got;
+
+	put_in_force(fixture);
+	put_cert(&bundle, BUNDLE_CERTIFICATE, "/etc/tund/gw.crt", fixture->leaf.cert);
+	put_text(&bundle, BUNDLE_CA, 0, "/etc/tund/ca.crt", "rubbish");
+	put_key(&bundle, &fixture->leaf);
+	got = ask_files(fixture, &bundle);
+	assert_int_equal(got->problems.count, 1);
+	assert_non_null(strstr(got->problems.items[0].text, "ca.crt"));
+	assert_int_equal(got->material.trust->ca_count, 1);
+	assert_int_equal(X509_cmp(got->material.trust->cas[0].cert, fixture->ca.cert), 0);
+	assert_int_equal(got->key_generation, KEY_READ);
+	drop_from_force(fixture);
+}
+
+static void files_that_the_parent_cannot_hand_over(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf bundle = {0};
+	const struct candidate *got;
+
+	put_in_force(fixture);
+	candidate_ask_files(fixture->link, fixture->basis.config, get_basis, on_candidate, fixture);
+	got = answer(fixture, &bundle, ENOSPC, "");
+	assert_null(got->material.leaf);
+	assert_int_equal(got->problems.count, 1);
+	drop_from_force(fixture);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, drop_fixture)
 
 int main(void)
@@ -267,6 +449,9 @@ int main(void)
 		TEST(nothing_is_none),
 		TEST(rubbish_is_none),
 		TEST(an_error_is_a_problem_line),
+		TEST(pairs_of_files),
+		TEST(bad_authorities_stay),
+		TEST(files_that_the_parent_cannot_hand_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,36 @@ static void test_print(void **state)
 	}
 }
 
+static void test_parse(void **state)
+{
+	static const struct {
+		const char *text;
+		bool good;
+		time_t at;
+	} rows[] = {
+		{"1970-01-01T00:00:00Z", true, 0},
+		{"2026-11-21T09:14:03Z", true, 1795252443},
+		{"2026-11-21T09:14:03", false, 0},
+		{"2026-11-21T09:14:03Z ", false, 0},
+		{"2026-11-21T09:14:03+01:00", false, 0},
+		{"2026-02-30T09:14:03Z", false, 0},
+		{"2026-11-21T09:14:60Z", false, 0},
+		{"2026-11-21T9:14:03Z", false, 0},
+		{" 2026-11-21T09:14:03Z", false, 0},
+		{"never", false, 0},
+		{"", false, 0},
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		time_t at = -1;
+
+		if (clock_parse(rows[i].text, &at) != rows[i].good)
+			fail_msg("\"%s\"", rows[i].text);
+		assert_int_equal(at, rows[i].good ? rows[i].at : -1);
+	}
+}
+
 static void test_now_moves_at_the_pace_of_time(void **state)
 {
 	struct timespec pause = {.tv_nsec = 20000000}, boot;
@@ -71,6 +101,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_now_moves_at_the_pace_of_time),
 		cmocka_unit_test(test_now_never_goes_back),
 		cmocka_unit_test(test_wall_is_the_wall_clock),

@@ -13,54 +13,6 @@
 #include "certs.h"
 #include "pki/crl.h"
 
-/* Which lists can be judged at all. Who is revoked by one, and the policies: test_verify. */
-static const struct {
-	const char *name;
-	struct certs_list_spec spec;
-	const char *problem;
-} kinds[] = {
-	{"a full list", {.number = 1}, NULL},
-	{"a full list without number", {.number = 0}, NULL},
-	{"version 1", {.version_1 = true}, NULL},
-	{"an empty scope",
-	 {.scope = "critical,@scope", .sections = "[scope]\nonlyuser=FALSE\n"},
-	 NULL},
-	{"a delta list", {.number = 2, .delta = true}, "a delta list; publish the full list"},
-	{"users only",
-	 {.scope = "critical,@scope", .sections = "[scope]\nonlyuser=TRUE\n"},
-	 "a partitioned list"},
-	{"users only, not critical",
-	 {.scope = "@scope", .sections = "[scope]\nonlyuser=TRUE\n"},
-	 "a partitioned list"},
-	{"authorities only",
-	 {.scope = "critical,@scope", .sections = "[scope]\nonlyCA=TRUE\n"},
-	 "a partitioned list"},
-	{"attributes only",
-	 {.scope = "critical,@scope", .sections = "[scope]\nonlyAA=TRUE\n"},
-	 "a partitioned list"},
-	{"some reasons only",
-	 {.scope = "critical,@scope", .sections = "[scope]\nonlysomereasons=keyCompromise\n"},
-	 "a partitioned list"},
-	{"one distribution point",
-	 {.scope = "critical,@scope", .sections = "[scope]\nfullname=URI:http://crl.example/1\n"},
-	 "a partitioned list"},
-	{"an indirect list",
-	 {.scope = "critical,@scope", .sections = "[scope]\nindirectCRL=TRUE\n"},
-	 "an indirect list"},
-	{"a scope that cannot be read", {.scope = "critical,DER:0500"}, "cannot be read"},
-	{"an unknown critical extension",
-	 {.other_oid = "1.3.6.1.4.1.55555.1"},
-	 "an unknown critical extension; publish"},
-	{"an entry of another authority",
-	 {.entries = {{.serial = 7, .elsewhere = true}}},
-	 "an indirect list"},
-	{"an unknown critical extension of an entry",
-	 {.entries = {{.serial = 7}}, .other_oid = "1.3.6.1.4.1.55555.1", .other_in_entry = true},
-	 "an unknown critical extension of an entry"},
-	{"signed with SHA-1", {.digest = "SHA1"}, "its signature is weak"},
-	{"signed with SHA-512", {.digest = "SHA512"}, NULL},
-};
-
 static struct certs_pair make_ca(const char *ku, enum certs_key key)
 {
 	return certs_make(
@@ -68,62 +20,20 @@ static struct certs_pair make_ca(const char *ku, enum certs_key key)
 		NULL);
 }
 
-static void test_kinds(void **state)
+/* Of this authority, as if it had been loaded. */
+static struct crl_list *make_list(const struct certs_list_spec *spec, const struct certs_pair *ca)
 {
-	struct certs_pair ca = make_ca(NULL, CERTS_P256);
+	X509_CRL *crl = certs_make_list(spec, ca);
+	struct crl_list *list;
+	size_t len;
+	uint8_t *der = certs_der_list(crl, &len);
 
-	(void)state;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		X509_CRL *crl = certs_make_list(&kinds[i].spec, &ca);
-		const char *problem = crl_problem(crl);
-
-		if (!problem != !kinds[i].problem ||
-		    (problem && !strstr(problem, kinds[i].problem)))
-			fail_msg("%s: %s", kinds[i].name, problem ? problem : "fine");
-		X509_CRL_free(crl);
-	}
-	certs_free(&ca);
-}
-
-static void test_ed25519(void **state)
-{
-	struct certs_pair ca = make_ca(NULL, CERTS_ED25519);
-	X509_CRL *crl = certs_make_list(&(struct certs_list_spec){.number = 1}, &ca);
-
-	(void)state;
-	assert_null(crl_problem(crl));
-	assert_true(crl_signed_by(crl, ca.cert));
+	assert_null(crl_list_read(der, len, &list));
+	crl_list_settle(list, ca->cert);
+	crl_list_seal(list);
+	free(der);
 	X509_CRL_free(crl);
-	certs_free(&ca);
-}
-
-static void test_signed_by(void **state)
-{
-	static const struct {
-		const char *ku;
-		bool allowed;
-	} usages[] = {
-		{NULL, true},
-		{"keyCertSign,cRLSign", true},
-		{"cRLSign", true},
-		{"keyCertSign", false},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(usages) / sizeof(usages[0]); i++) {
-		struct certs_pair ca = make_ca(usages[i].ku, CERTS_P256);
-		struct certs_pair namesake = make_ca(usages[i].ku, CERTS_P256);
-		X509_CRL *crl = certs_make_list(&(struct certs_list_spec){.number = 1}, &ca);
-		X509_CRL *altered = certs_make_list(&(struct certs_list_spec){.spoil = true}, &ca);
-
-		assert_int_equal(crl_signed_by(crl, ca.cert), usages[i].allowed);
-		assert_false(crl_signed_by(crl, namesake.cert));
-		assert_false(crl_signed_by(altered, ca.cert));
-		X509_CRL_free(crl);
-		X509_CRL_free(altered);
-		certs_free(&ca);
-		certs_free(&namesake);
-	}
+	return list;
 }
 
 /* The last second of a list, of the grace, and the first one after. */
@@ -131,15 +41,13 @@ static void test_dates(void **state)
 {
 	struct certs_pair ca = make_ca(NULL, CERTS_P256);
 	struct certs_pair leaf = certs_make(&(struct certs_spec){.subject = "CN=alice"}, &ca);
-	X509_CRL *crl = certs_make_list(&(struct certs_list_spec){.number = 1}, &ca);
+	struct crl_list *read = make_list(&(struct certs_list_spec){.number = 1}, &ca);
 	char file[] = "corp.crl", text[512];
 	struct trust_ca loaded = {.cert = ca.cert, .is_root = true};
 	struct trust_crl list = {
-		.crl = crl,
+		.list = read,
 		.issuer = ca.cert,
 		.signature_ok = true,
-		.this_update = 1000,
-		.next_update = 2000,
 		.file = file,
 	};
 	struct trust trust = {.cas = &loaded, .ca_count = 1, .crls = &list, .crl_count = 1};
@@ -162,6 +70,8 @@ static void test_dates(void **state)
 	};
 
 	(void)state;
+	read->this_update = 1000;
+	read->next_update = 2000;
 	for (size_t i = 0; i < sizeof(dates) / sizeof(dates[0]); i++) {
 		trust.crl_policy = dates[i].policy;
 		trust.crl_grace_s = 100;
@@ -173,9 +83,53 @@ static void test_dates(void **state)
 	crl_check(&trust, leaf.cert, ca.cert, 9999, text, sizeof(text));
 	assert_string_equal(text, "the revocation list of \"CN=Corp CA\" (corp.crl) was due for "
 				  "renewal at 1970-01-01T00:33:20Z");
-	X509_CRL_free(crl);
+	crl_list_unref(read);
 	certs_free(&leaf);
 	certs_free(&ca);
+}
+
+/* The first and the last second of each state. */
+static void test_freshness(void **state)
+{
+	struct crl_list read = {.this_update = 1000, .next_update = 4000};
+	struct crl_list endless = {.this_update = 1000};
+	struct trust_crl list = {.list = &read}, without_end = {.list = &endless};
+	static const struct {
+		enum trust_crl_policy policy;
+		time_t at;
+		enum crl_state state;
+		time_t since, until;
+	} rows[] = {
+		{TRUST_CRL_STRICT, 999, CRL_MISSING, 0, 1000},
+		{TRUST_CRL_STRICT, 1000, CRL_FRESH, 1000, 3000},
+		{TRUST_CRL_STRICT, 2999, CRL_FRESH, 1000, 3000},
+		{TRUST_CRL_STRICT, 3000, CRL_AGEING, 3000, 4000},
+		{TRUST_CRL_STRICT, 4000, CRL_AGEING, 3000, 4000},
+		{TRUST_CRL_STRICT, 4001, CRL_EXPIRED, 4000, 0},
+		{TRUST_CRL_GRACE, 4000, CRL_AGEING, 3000, 4000},
+		{TRUST_CRL_GRACE, 4001, CRL_GRACE, 4000, 4100},
+		{TRUST_CRL_GRACE, 4100, CRL_GRACE, 4000, 4100},
+		{TRUST_CRL_GRACE, 4101, CRL_EXPIRED, 4100, 0},
+		{TRUST_CRL_ADVISORY, 4001, CRL_EXPIRED, 4000, 0},
+		{TRUST_CRL_OFF, 4001, CRL_EXPIRED, 4000, 0},
+	};
+	struct trust trust = {.crl_grace_s = 100};
+	struct crl_freshness freshness;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		trust.crl_policy = rows[i].policy;
+		freshness = crl_freshness(&trust, &list, rows[i].at);
+		if (freshness.state != rows[i].state || freshness.since != rows[i].since ||
+		    freshness.until != rows[i].until)
+			fail_msg("at %ld: %s, %ld to %ld", (long)rows[i].at,
+				 crl_state_name(freshness.state), (long)freshness.since,
+				 (long)freshness.until);
+	}
+	freshness = crl_freshness(&trust, &without_end, 1 << 30);
+	assert_int_equal(freshness.state, CRL_FRESH);
+	assert_int_equal(freshness.until, 0);
+	assert_int_equal(crl_freshness(&trust, NULL, 1).state, CRL_MISSING);
 }
 
 /* By issuer and serial, whatever else is wrong with the list. */
@@ -191,10 +145,10 @@ static void test_mentions(void **state)
 	struct certs_pair elsewhere =
 		certs_make(&(struct certs_spec){.subject = "CN=c", .serial = 77}, &other);
 	struct trust_crl lists[2] = {
-		{.crl = certs_make_list(&(struct certs_list_spec){.number = 1}, &ca)},
-		{.crl = certs_make_list(&(struct certs_list_spec){.entries = {{.serial = 77}},
-								  .spoil = true},
-					&ca)},
+		{.list = make_list(&(struct certs_list_spec){.number = 1}, &ca)},
+		{.list = make_list(&(struct certs_list_spec){.entries = {{.serial = 77}},
+							     .spoil = true},
+				   &ca)},
 	};
 	struct trust trust = {.crls = lists, .crl_count = 2};
 
@@ -205,7 +159,7 @@ static void test_mentions(void **state)
 	trust.crl_count = 1;
 	assert_false(crl_mentions(&trust, on.cert));
 	for (size_t i = 0; i < 2; i++)
-		X509_CRL_free(lists[i].crl);
+		crl_list_unref(lists[i].list);
 	certs_free(&ca);
 	certs_free(&other);
 	certs_free(&on);
@@ -216,8 +170,8 @@ static void test_mentions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),	  cmocka_unit_test(test_ed25519),
-		cmocka_unit_test(test_signed_by), cmocka_unit_test(test_dates),
+		cmocka_unit_test(test_dates),
+		cmocka_unit_test(test_freshness),
 		cmocka_unit_test(test_mentions),
 	};
 

@@ -136,6 +136,10 @@ static const struct {
 	 {.raw_san = {{GEN_DNS, NAME_255 "x", 256}}},
 	 REASON_NAME_INVALID,
 	 .identity = "longer than 255 bytes"},
+	{"a first DNS name that is not ASCII",
+	 {.raw_san = {{GEN_DNS, "a\xe4.example", 10}, {GEN_DNS, "b.example", 9}}},
+	 REASON_NAME_INVALID,
+	 .identity = "not ASCII"},
 	{"33 DNS names", {.dns_count = 33}, REASON_NAME_INVALID, .identity = "more than 32"},
 	{"nothing", {.subject = "O=Corp/OU=Eng"}, REASON_NAME_INVALID, .identity = "no URI"},
 	{"two extensions of alternative names",
@@ -214,6 +218,36 @@ static void test_facts(void **state)
 	identity_cert_unref(cert);
 	certs_free(&leaf);
 	certs_free(&ca);
+}
+
+/* The subject is in order; rules may compare the issuer's name, too. */
+static void test_issuer_with_a_flaw(void **state)
+{
+	struct certs_pair ca =
+		certs_make(&(struct certs_spec){.subject = "CN=Corp\nCA", .ca = true}, NULL);
+	struct certs_pair leaf = certs_make(&(struct certs_spec){.subject = "CN=alice"}, &ca);
+	struct identity_cert *cert = NULL;
+	char text[100];
+
+	(void)state;
+	assert_int_equal(identity_read(leaf.cert, ca.cert, &cert, text, sizeof(text)),
+			 REASON_NAME_INVALID);
+	assert_null(cert);
+	assert_string_equal(text, "the issuer's common name holds a control character");
+	certs_free(&leaf);
+	certs_free(&ca);
+}
+
+static void test_time(void **state)
+{
+	ASN1_TIME *at = ASN1_TIME_set(NULL, 1000);
+
+	(void)state;
+	assert_int_equal(identity_time(at), 1000);
+	assert_int_equal(identity_time(NULL), 0);
+	ASN1_STRING_set(at, "991332000000Z", -1);
+	assert_int_equal(identity_time(at), 0);
+	ASN1_TIME_free(at);
 }
 
 static void set_serial(X509 *cert, const char *hex)
@@ -403,6 +437,18 @@ static void test_matches_nothing(void **state)
 	identity_cert_unref(cert);
 }
 
+static void test_serial_zero(void **state)
+{
+	struct identity_cert *cert = read_cert(&(struct certs_spec){.subject = "CN=alice"}, NULL);
+
+	(void)state;
+	snprintf(cert->serial, sizeof(cert->serial), "0");
+	assert_true(identity_matches(cert, "serial:0"));
+	assert_true(identity_matches(cert, "serial:00:00"));
+	assert_false(identity_matches(cert, "serial:1"));
+	identity_cert_unref(cert);
+}
+
 static void test_condition_problem(void **state)
 {
 	static const struct {
@@ -472,6 +518,9 @@ int main(void)
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_serial),
+		cmocka_unit_test(test_serial_zero),
+		cmocka_unit_test(test_issuer_with_a_flaw),
+		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_describe),
 		cmocka_unit_test(test_long_subject),
 		cmocka_unit_test(test_equal),

@@ -325,7 +325,7 @@ static void test_in_place(void **state)
 	assert_string_equal(files.items[0].name, "identity.certificate in place");
 	assert_int_equal(files.items[1].kind, MATERIAL_CA);
 	assert_string_equal(files.items[1].name, "trust.ca in place");
-	assert_int_equal(material_make(config, &files, &problems, &warnings, &material), 0);
+	assert_int_equal(material_make(config, &files, NULL, &problems, &warnings, &material), 0);
 	assert_int_equal(X509_cmp(material.leaf, world->leaf.cert), 0);
 	material_done(&material);
 	material_files_done(&files);
@@ -365,12 +365,14 @@ static void test_unread(void **state)
 		material_files_add(&files, read.items[i].kind, read.items[i].name,
 				   &read.items[i].content, false);
 	material_files_add(&files, MATERIAL_CA, "other.crt", &nothing, true);
-	assert_int_equal(material_make(config, &files, &problems, &warnings, &material), -EINVAL);
+	assert_int_equal(material_make(config, &files, NULL, &problems, &warnings, &material),
+			 -EINVAL);
 	assert_int_equal(problems.count, 0);
 	assert_null(material.leaf);
 	material_files_done(&files);
 	material_files_add(&files, MATERIAL_CERTIFICATE, "leaf.crt", &nothing, true);
-	assert_int_equal(material_make(config, &files, &problems, &warnings, &material), -EINVAL);
+	assert_int_equal(material_make(config, &files, NULL, &problems, &warnings, &material),
+			 -EINVAL);
 	material_files_done(&files);
 	material_files_done(&read);
 	config_problems_done(&problems);
@@ -415,7 +417,7 @@ static int make_encrypted(const struct config *config, const char *leaf)
 	material_files_add(&files, MATERIAL_CERTIFICATE, "own", &content, false);
 	if (sandbox_load(SANDBOX_ENGINE) < 0)
 		return 1;
-	material_make(config, &files, &problems, &warnings, &material);
+	material_make(config, &files, NULL, &problems, &warnings, &material);
 	if (problems.count == 0 || !strstr(problems.items[0].text, "no certificate in PEM form"))
 		return 2;
 	return ERR_peek_error() == 0 ? 0 : 3;

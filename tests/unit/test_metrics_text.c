@@ -49,6 +49,13 @@ static void samples(void **state)
 		 GAUGE_HEAD "a{x=\"\\\\x1b[2J\\\\x7f\"} 1\n"},
 		{"no ASCII", LABELLED("\\u00eb"), GAUGE_HEAD "a{x=\"\\\\xc3\\\\xab\"} 1\n"},
 		{"braces", LABELLED("}\\u0020{,="), GAUGE_HEAD "a{x=\"} {,=\"} 1\n"},
+		{"a histogram",
+		 "[{\"name\":\"a\",\"type\":\"histogram\",\"help\":\"A.\",\"samples\":["
+		 "{\"part\":\"bucket\",\"labels\":{\"le\":\"0.1\"},\"value\":1},"
+		 "{\"part\":\"sum\",\"value\":0.5},{\"part\":\"count\",\"value\":2},"
+		 "{\"part\":\"other\",\"value\":3},{\"part\":7,\"value\":4}]}]",
+		 "# HELP a A.\n# TYPE a histogram\na_bucket{le=\"0.1\"} 1\na_sum 0.5\na_count 2\na "
+		 "4\n"},
 		{"a help text",
 		 "[{\"name\":\"a\",\"type\":\"counter\",\"help\":\"\\\"\\\\ \\n\","
 		 "\"samples\":[]}]",

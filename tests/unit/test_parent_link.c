@@ -107,9 +107,10 @@ static void on_reload(int fd, int error, const char *text, void *user)
 	free(heard);
 }
 
-static void on_hangup(void *user)
+static void on_news(enum parent_msg_news news, int64_t since_us, void *user)
 {
-	hear(user, -1, 0, "hangup");
+	assert_int_equal(since_us, news == PARENT_MSG_CHANGED ? INT64_C(12345678901234) : 0);
+	hear(user, -1, -(int)news, news == PARENT_MSG_CHANGED ? "changed" : "hangup");
 }
 
 static struct heard **wrap(struct heard *heard)
@@ -131,7 +132,7 @@ static void a_reload_brings_a_descriptor_or_an_error(void **state)
 	parent_link_ask_reload(pair->link, on_reload, wrap(&second));
 	request = take_request(pair);
 	assert_int_equal(request.kind, PARENT_MSG_RELOAD);
-	assert_int_not_equal(request.id, PARENT_MSG_HANGUP);
+	assert_int_not_equal(request.id, PARENT_MSG_UNASKED);
 	answer(pair, request.id + 1, EBUSY, "another is under way", -1);
 	assert_int_equal(second.error, -EBUSY);
 	assert_int_equal(second.fd, -1);
@@ -155,22 +156,26 @@ static void nothing_is_expected_of_an_adoption(void **state)
 	assert_int_equal(request.generation, 0xfedcba98);
 }
 
-static void a_hangup_is_heard_unasked(void **state)
+static void news_are_heard_unasked(void **state)
 {
 	struct pair *pair = *state;
 	struct heard asked = {0}, heard = {0};
 
 	/* Before anybody listens. */
-	answer(pair, PARENT_MSG_HANGUP, 0, "", -1);
-	parent_link_on_hangup(pair->link, on_hangup, &heard);
+	answer(pair, PARENT_MSG_UNASKED, PARENT_MSG_HANGUP, "", -1);
+	parent_link_on_news(pair->link, on_news, &heard);
 	parent_link_ask_network(pair->link, &(struct parent_msg_network){0}, on_network, &asked);
-	answer(pair, PARENT_MSG_HANGUP, 0, "", -1);
-	answer(pair, PARENT_MSG_HANGUP, 0, "", -1);
+	answer(pair, PARENT_MSG_UNASKED, PARENT_MSG_HANGUP, "", -1);
+	answer(pair, PARENT_MSG_UNASKED, PARENT_MSG_HANGUP, "", -1);
 	assert_int_equal(heard.count, 2);
+	assert_string_equal(heard.text, "hangup");
+	answer(pair, PARENT_MSG_UNASKED, PARENT_MSG_CHANGED, "12345678901234", -1);
+	assert_int_equal(heard.count, 3);
+	assert_string_equal(heard.text, "changed");
 	assert_int_equal(asked.count, 0);
 	answer(pair, take_request(pair).id, EPERM, "no", -1);
 	assert_int_equal(asked.error, -EPERM);
-	assert_int_equal(heard.count, 2);
+	assert_int_equal(heard.count, 3);
 }
 
 static bool is_open(int fd)
@@ -246,7 +251,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_reload_brings_a_descriptor_or_an_error),
 		TEST(nothing_is_expected_of_an_adoption),
-		TEST(a_hangup_is_heard_unasked),
+		TEST(news_are_heard_unasked),
 		TEST(what_is_forgotten_or_never_asked_is_closed),
 		TEST(an_answer_comes_once),
 		TEST(open_questions_are_forgotten_with_the_link),

@@ -216,7 +216,7 @@ static void all_that_is_named_is_handed_over_but_the_key(void **state)
 	struct fixture *fixture = *state;
 	struct bundle_part part;
 
-	parent_reload_ask(fixture->reload, 77);
+	parent_reload_ask(fixture->reload, 77, false);
 	assert_int_equal(fixture->count, 0);
 	await(fixture);
 	assert_int_equal(fixture->id, 77);
@@ -240,7 +240,7 @@ static void a_key_in_place_is_not_in_what_is_handed_over(void **state)
 	struct bundle_part part;
 
 	write_config(fixture, GATEWAY, quoted);
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	await(fixture);
 	assert_false(find_part(fixture, BUNDLE_PROBLEM, &part));
 	assert_true(find_part(fixture, BUNDLE_KEY, &part));
@@ -253,8 +253,8 @@ static void one_at_a_time(void **state)
 {
 	struct fixture *fixture = *state;
 
-	parent_reload_ask(fixture->reload, 1);
-	parent_reload_ask(fixture->reload, 2);
+	parent_reload_ask(fixture->reload, 1, false);
+	parent_reload_ask(fixture->reload, 2, false);
 	assert_int_equal(fixture->count, 1);
 	assert_int_equal(fixture->id, 2);
 	assert_int_equal(fixture->error, -EBUSY);
@@ -274,7 +274,7 @@ static void what_was_not_read_cannot_be_adopted(void **state)
 	parent_reload_adopt(fixture->reload, 1);
 	assert_ptr_equal(fixture->kit.config, before);
 	write_config(fixture, "gateway { pool = \"10.98.0.0/16\" dpd = \"11s\" }", "gw.key");
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	/* Not before it is known to be whole. */
 	parent_reload_adopt(fixture->reload, 1);
 	assert_ptr_equal(fixture->kit.config, before);
@@ -297,14 +297,14 @@ static void what_is_wrong_cannot_be_adopted(void **state)
 	const struct config *before = fixture->kit.config;
 
 	write_config(fixture, GATEWAY, "missing.key");
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	assert_int_equal(fixture->count, 1);
 	assert_problem(fixture, 4, "identity.key: ");
 	parent_reload_adopt(fixture->reload, 1);
 	assert_ptr_equal(fixture->kit.config, before);
 	write_file(fixture, "bad.key", "rubbish");
 	write_config(fixture, GATEWAY, "bad.key");
-	parent_reload_ask(fixture->reload, 2);
+	parent_reload_ask(fixture->reload, 2, false);
 	await(fixture);
 	assert_problem(fixture, 4, "bad.key: holds no private key in PEM or DER");
 	parent_reload_adopt(fixture->reload, 2);
@@ -317,7 +317,7 @@ static void another_role_is_not_read_further(void **state)
 	struct bundle_part part;
 
 	write_config(fixture, "client { gateway = \"vpn.corp.example\" }", "missing.key");
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	assert_problem(fixture, 1,
 		       "client: this instance runs as a gateway; to be a client needs a restart");
 	assert_false(find_part(fixture, BUNDLE_CERTIFICATE, &part));
@@ -334,7 +334,7 @@ static void more_sessions_than_open_files_are_a_problem(void **state)
 	fixture->kit.descriptors = 20000;
 	write_config(fixture, "gateway { pool = \"10.99.0.0/16\"\n max-sessions = 50000 }",
 		     "gw.key");
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	await(fixture);
 	assert_true(find_part(fixture, BUNDLE_PROBLEM, &part));
 	assert_int_equal(part.number, 2);
@@ -343,13 +343,56 @@ static void more_sessions_than_open_files_are_a_problem(void **state)
 	assert_ptr_equal(fixture->kit.config, before);
 }
 
+/* Files alone: those of the configuration in force, whatever its own file says by now. */
+static void files_alone(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct config *before = fixture->kit.config;
+	struct bundle_part part;
+
+	write_config(fixture, "rubbish", "missing.key");
+	parent_reload_ask(fixture->reload, 1, true);
+	await(fixture);
+	assert_false(find_part(fixture, BUNDLE_PROBLEM, &part));
+	assert_false(find_part(fixture, BUNDLE_CONFIG, &part));
+	assert_true(find_part(fixture, BUNDLE_CERTIFICATE, &part));
+	assert_true(find_part(fixture, BUNDLE_KEY, &part));
+	assert_int_equal(part.number, 1);
+	parent_reload_adopt(fixture->reload, 1);
+	assert_ptr_equal(fixture->kit.config, before);
+}
+
+static void paths_to_watch(void **state)
+{
+	static const char *const wanted[] = {"/a/gw.crt", "/b/gw.key", "/c/ca.crt", "/d", "/e/crl"};
+	char *cas[] = {"/c/ca.crt", "-----BEGIN CERTIFICATE-----", "/d"};
+	char *crls[] = {"/e/crl", "http://ca.example/crl"};
+	struct config config = {
+		.identity = {.certificate = "/a/gw.crt", .key = "/b/gw.key"},
+		.trust = {.ca = {cas, 3}, .crl = {crls, 2}},
+	};
+	struct parent_paths paths;
+
+	(void)state;
+	parent_reload_list(&config, &paths);
+	assert_int_equal(paths.count, 5);
+	for (size_t i = 0; i < paths.count; i++)
+		assert_string_equal(paths.items[i], wanted[i]);
+	free(paths.items);
+	config.identity.certificate_is_pem = true;
+	config.identity.key = "pkcs11:token=hq";
+	parent_reload_list(&config, &paths);
+	assert_int_equal(paths.count, 3);
+	free(paths.items);
+}
+
 static void the_end_of_the_holder_is_a_problem(void **state)
 {
 	struct fixture *fixture = *state;
 
 	kill(fixture->child.pid, SIGKILL);
 	waitpid(fixture->child.pid, NULL, 0);
-	parent_reload_ask(fixture->reload, 1);
+	parent_reload_ask(fixture->reload, 1, false);
 	if (fixture->count == 0)
 		await(fixture);
 	assert_problem(fixture, 4, "identity.key: the key holder ");
@@ -367,6 +410,8 @@ int main(void)
 		TEST(what_is_wrong_cannot_be_adopted),
 		TEST(another_role_is_not_read_further),
 		TEST(more_sessions_than_open_files_are_a_problem),
+		TEST(files_alone),
+		cmocka_unit_test(paths_to_watch),
 		TEST(the_end_of_the_holder_is_a_problem),
 	};
 

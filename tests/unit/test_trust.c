@@ -106,8 +106,8 @@ static int teardown(void **state)
 static struct trust *load_bytes(const void *ca, size_t ca_len, const void *list, size_t list_len,
 				struct heard *heard)
 {
-	struct trust_source ca_source = {"corp.crt", ca, ca_len};
-	struct trust_source list_source = {"corp.crl", list, list_len};
+	struct trust_source ca_source = {.file = "corp.crt", .data = ca, .len = ca_len};
+	struct trust_source list_source = {.file = "corp.crl", .data = list, .len = list_len};
 
 	*heard = (struct heard){.problems = 0};
 	return trust_new(
@@ -145,8 +145,8 @@ static void test_pem(void **state)
 	assert_int_equal(trust->crl_count, 1);
 	assert_ptr_equal(trust->crls[0].issuer, trust->cas[0].cert);
 	assert_true(trust->crls[0].signature_ok);
-	assert_int_equal(ASN1_INTEGER_get(trust->crls[0].number), 5);
-	assert_true(trust->crls[0].this_update < trust->crls[0].next_update);
+	assert_int_equal(ASN1_INTEGER_get(trust->crls[0].list->number), 5);
+	assert_true(trust->crls[0].list->this_update < trust->crls[0].list->next_update);
 	assert_string_equal(trust->crls[0].file, "corp.crl");
 	assert_int_equal(heard.problems + heard.warnings, 0);
 	trust_unref(trust);
@@ -363,16 +363,13 @@ static void test_entries_in_any_order(void **state)
 	assert_true(trust->crls[0].signature_ok);
 	for (int serial = 0x30; serial <= 0x90; serial += 0x10) {
 		ASN1_INTEGER *number = ASN1_INTEGER_new();
-		X509_REVOKED *entry = NULL;
+		struct serials_entry entry;
 
 		ASN1_INTEGER_set(number, serial);
-		assert_int_equal(X509_CRL_get0_by_serial(trust->crls[0].crl, &entry, number),
+		assert_int_equal(crl_list_find(trust->crls[0].list, number, &entry),
 				 serial % 0x30 == 0);
 		ASN1_INTEGER_free(number);
 	}
-	/* It is asked again wherever an authority was only sent along. */
-	assert_int_equal(X509_CRL_verify(trust->crls[0].crl, X509_get0_pubkey(fixture->root.cert)),
-			 1);
 	trust_unref(trust);
 	free(list);
 }
@@ -400,6 +397,202 @@ static void test_namesakes(void **state)
 	free(other_pem);
 	free(both);
 	free(list);
+}
+
+/* ---- beside a snapshot that is in force ---- */
+
+/* What is read again: a CA's file, and up to two lists' files. NULL: it is not there; UNREAD: it
+ * could not be read. */
+#define UNREAD "?"
+
+struct again {
+	const char *ca, *lists[2];
+	bool keep;
+};
+
+static const char *const list_names[] = {"a.crl", "b.crl"};
+
+static struct trust_source source_of(const char *file, const char *text)
+{
+	bool unread = strcmp(text, UNREAD) == 0;
+
+	return (struct trust_source){.file = file,
+				     .data = (const uint8_t *)(unread ? "" : text),
+				     .len = unread ? 0 : strlen(text),
+				     .unread = unread};
+}
+
+static struct trust *load_again(const struct trust *previous, const struct again *again,
+				struct heard *heard)
+{
+	struct trust_source ca = source_of("corp.crt", again->ca), lists[2];
+	size_t count = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		if (again->lists[i])
+			lists[count++] = source_of(list_names[i], again->lists[i]);
+	}
+	*heard = (struct heard){.problems = 0};
+	return trust_new(
+		&(struct trust_options){
+			.cas = &ca,
+			.ca_count = 1,
+			.crls = lists,
+			.crl_count = count,
+			.previous = previous,
+			.keep = again->keep,
+		},
+		hear_problem, hear_warning, heard);
+}
+
+/* The numbers of the lists as one text, "5 7". */
+static char *numbers_of(const struct trust *trust, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < trust->crl_count && used < size; i++) {
+		assert_true(trust->crls[i].signature_ok);
+		used += (size_t)snprintf(text + used, size - used, "%s%ld", i ? " " : "",
+					 (long)ASN1_INTEGER_get(trust->crls[i].list->number));
+	}
+	return text;
+}
+
+static void test_lists_in_force(void **state)
+{
+	struct fixture *fixture = *state;
+	struct certs_list_spec spec = {.number = 4};
+	char *four = make_list(&spec, &fixture->root);
+	char *five = fixture->list_pem, *six, *six_and_half, *other_five,
+	     *half = strndup(five, strlen(five) / 2);
+
+	spec.number = 6;
+	six = make_list(&spec, &fixture->root);
+	six_and_half = join(six, half);
+	other_five = make_list(&(struct certs_list_spec){.number = 5, .entries = {{.serial = 9}}},
+			       &fixture->root);
+
+	/* a.crl has number 5 in force. */
+	const struct {
+		const char *name, *lists[2];
+		bool keep;
+		const char *numbers; /* NULL: refused as a whole */
+		const char *problem, *warning;
+	} rows[] = {
+		{"the same", {five}, false, "5", "", ""},
+		{"the same, kept", {five}, true, "5", "", ""},
+		{"a newer one", {six}, false, "6", "", ""},
+		{"a newer one in another file", {NULL, six}, true, "6", "", ""},
+		{"an older one",
+		 {four},
+		 false,
+		 "4 5",
+		 "",
+		 "older than the list in force, number 5"},
+		{"an older one, kept", {four}, true, "4 5", "", "older than the list in force"},
+		{"an older one elsewhere", {NULL, four}, false, "4 5", "", "number 4: older than"},
+		{"the number twice", {other_five}, false, "5", "", "the same number and another"},
+		{"taken away", {NULL}, false, "", "", ""},
+		{"taken away, kept", {NULL}, true, "5", "", "stays in force until"},
+		{"cut off", {half}, false, NULL, "block 1 is cut off", ""},
+		{"cut off, kept", {half}, true, "5", "block 1 is cut off", ""},
+		{"cut off behind a newer one, kept", {six_and_half}, true, "5", "block 2", ""},
+		{"empty, kept", {""}, true, "5", "empty", ""},
+		{"unread", {UNREAD}, false, NULL, "", ""},
+		{"unread, kept", {UNREAD}, true, "5", "", ""},
+		{"cut off beside a newer one, kept", {half, six}, true, "6", "block 1", ""},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct heard heard;
+		char numbers[40];
+		struct trust *before =
+			load_again(NULL, &(struct again){.ca = fixture->root_pem, .lists = {five}},
+				   &heard);
+		struct trust *trust =
+			load_again(before,
+				   &(struct again){.ca = fixture->root_pem,
+						   .lists = {rows[i].lists[0], rows[i].lists[1]},
+						   .keep = rows[i].keep},
+				   &heard);
+
+		trust_unref(before);
+		if (!trust != !rows[i].numbers ||
+		    (trust &&
+		     strcmp(numbers_of(trust, numbers, sizeof(numbers)), rows[i].numbers) != 0) ||
+		    (rows[i].problem[0] ? !strstr(heard.problem, rows[i].problem)
+					: heard.problems) ||
+		    (rows[i].warning[0] ? !strstr(heard.warning, rows[i].warning) : heard.warnings))
+			fail_msg("%s: %s: %s, %s", rows[i].name, trust ? numbers : "none",
+				 heard.problem, heard.warning);
+		trust_unref(trust);
+	}
+	free(four);
+	free(six);
+	free(six_and_half);
+	free(other_five);
+	free(half);
+}
+
+/* A list that stays is judged by the authorities that are loaded now. */
+static void test_authorities_in_force(void **state)
+{
+	struct fixture *fixture = *state;
+	char *two = join(fixture->root_pem, fixture->stranger_pem);
+	char *half = strndup(two, strlen(two) - 100);
+	char *more = join(fixture->old_pem, "-----BEGIN CERTIF");
+	static const struct {
+		const char *name;
+		bool keep;
+		size_t count; /* 0: refused as a whole */
+	} rows[] = {{"whole", false, 0}, {"kept", true, 2}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *const bad[] = {half, UNREAD, fixture->sub_pem, "hello", more};
+
+		for (size_t j = 0; j < sizeof(bad) / sizeof(bad[0]); j++) {
+			struct again again = {.ca = two, .lists = {fixture->list_pem}};
+			struct heard heard;
+			struct trust *before = load_again(NULL, &again, &heard), *trust;
+
+			again.ca = bad[j];
+			again.keep = rows[i].keep;
+			trust = load_again(before, &again, &heard);
+			trust_unref(before);
+			if (!trust != !rows[i].count)
+				fail_msg("%s %zu: %s", rows[i].name, j, heard.problem);
+			assert_int_equal(heard.problems, bad[j] != bad[1]);
+			if (!trust)
+				continue;
+			assert_int_equal(trust->ca_count - (j == 2), rows[i].count);
+			assert_int_equal(sk_X509_OBJECT_num(X509_STORE_get0_objects(trust->store)),
+					 trust->ca_count);
+			assert_true(trust->crls[0].signature_ok);
+			trust_unref(trust);
+		}
+	}
+	free(two);
+	free(half);
+	free(more);
+}
+
+/* A list that nobody had signed is read anew when its authority comes, and settled. */
+static void test_an_authority_that_comes_later(void **state)
+{
+	struct fixture *fixture = *state;
+	struct again again = {.ca = fixture->stranger_pem, .lists = {fixture->list_pem}};
+	struct heard heard;
+	struct trust *before = load_again(NULL, &again, &heard), *trust;
+
+	assert_null(before->crls[0].issuer);
+	again.ca = fixture->root_pem;
+	trust = load_again(before, &again, &heard);
+	assert_true(trust->crls[0].signature_ok);
+	assert_non_null(trust->crls[0].list->signer);
+	assert_null(before->crls[0].list->signer);
+	trust_unref(before);
+	trust_unref(trust);
 }
 
 static void fill_denials(struct trust_denial *denials, size_t count)
@@ -430,7 +623,7 @@ static void test_denials(void **state)
 	assert_int_equal(trust->generation, 5);
 	assert_int_equal(trust->ca_count, 1);
 	assert_int_equal(trust->crl_count, 1);
-	assert_int_equal(ASN1_INTEGER_get(trust->crls[0].number), 5);
+	assert_int_equal(ASN1_INTEGER_get(trust->crls[0].list->number), 5);
 	for (size_t i = 0; i < 100; i++) {
 		char serial[65];
 
@@ -506,6 +699,9 @@ int main(void)
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_namesakes),
 		cmocka_unit_test(test_entries_in_any_order),
+		cmocka_unit_test(test_lists_in_force),
+		cmocka_unit_test(test_authorities_in_force),
+		cmocka_unit_test(test_an_authority_that_comes_later),
 		cmocka_unit_test(test_denials),
 		cmocka_unit_test(test_refs),
 		cmocka_unit_test(test_too_many),

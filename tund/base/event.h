@@ -15,6 +15,7 @@
 	X(HANDSHAKE_REFUSED, "handshake-refused")                                                  \
 	X(SESSION_OPENED, "session-opened")                                                        \
 	X(SESSION_CLOSED, "session-closed")                                                        \
+	X(SESSION_CUT, "session-cut")	/* trust in it has ended, and no packet passes any more */ \
 	X(SESSION_AWAY, "session-away") /* its channel is lost, its addresses are kept */          \
 	X(SESSION_BACK, "session-back")                                                            \
 	X(SESSION_RENEWED, "session-renewed") /* on a new connection, with new keys */             \
@@ -55,6 +56,7 @@ struct event {
 	const char *site; /* its title */
 	const struct endpoint *peer;
 	const struct prefix_list *networks;
+	int64_t delay_us; /* from the cause to the last packet */
 };
 
 /* Zeroed until somebody listens. */

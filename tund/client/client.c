@@ -144,6 +144,47 @@ static void wait_and_retry(struct client *client, bool hopeless)
 	arm(client, delay_ms);
 }
 
+static enum refusal_by refused_by(const struct dial_result *result)
+{
+	if (!result->refused)
+		return REFUSAL_BY_NOBODY;
+	return result->by_us ? REFUSAL_BY_US : REFUSAL_BY_PEER;
+}
+
+/* Whose certificate is at fault: what our verdict found, or the gateway's own where trust changed
+ * after the verdict; ours when it is the gateway that refuses. */
+static struct identity_cert *find_fault(const struct client *client,
+					const struct dial_result *result)
+{
+	if (result->about)
+		return identity_cert_ref(result->about);
+	if (result->by_us && result->tls)
+		return identity_describe(SSL_get0_peer_certificate(result->tls->ssl), NULL);
+	if (refused_by(result) == REFUSAL_BY_PEER)
+		return identity_describe(client->options.leaf, NULL);
+	return NULL;
+}
+
+static void remember_refusal(struct client *client, const struct dial_result *result)
+{
+	struct identity_cert *about = find_fault(client, result);
+	struct refusal refusal = {
+		.at = clock_wall(),
+		.by = refused_by(result),
+		.reason = result->reason,
+		.peer = result->peer,
+	};
+
+	snprintf(refusal.id, sizeof(refusal.id), "%s", result->id);
+	snprintf(refusal.text, sizeof(refusal.text), "%s", result->text);
+	snprintf(refusal.gateway, sizeof(refusal.gateway), "%s",
+		 client->config->client.gateways.items[client->gateway]);
+	if (about)
+		refusal_set_certificate(&refusal, about, refusal.by == REFUSAL_BY_PEER);
+	identity_cert_unref(about);
+	refusal_remember(&client->refusals, &refusal);
+}
+
 /* The handshake's short id stands in what the user sees: the gateway's log has it too. */
 static void remember_failure(struct client *client, const struct dial_result *result)
 {
@@ -157,6 +198,7 @@ static void remember_failure(struct client *client, const struct dial_result *re
 	log_warn("%s%s: %s: %.400s%s%s%s", result->by_us ? "refused " : "", gateway,
 		 result->refused ? reason_word(result->reason) : "no connection", result->text,
 		 result->id[0] ? " (handshake " : "", result->id, result->id[0] ? ")" : "");
+	remember_refusal(client, result);
 }
 
 /* An attempt that came to nothing; a tunnel's end is none. */
@@ -927,5 +969,6 @@ void client_free(struct client *client)
 	trust_unref(client->trust);
 	forget_peer(client);
 	forget_cookie(client);
+	refusal_done(&client->refusals);
 	free(client);
 }

@@ -8,6 +8,7 @@
 #include "client/dial.h"
 #include "config/config.h"
 #include "data/worker.h"
+#include "pki/refusal.h"
 #include "pki/trust.h"
 #include "sys/parent_link.h"
 
@@ -90,6 +91,7 @@ struct client {
 	enum reason last_reason;
 	bool last_refused;
 	char last_error[DIAL_TEXT], last_id[TLS_ID_TEXT];
+	struct refusal_memory refusals;
 	bool stopping;
 	void (*stopped)(void *user);
 	void *stopped_user;

@@ -123,6 +123,7 @@ void dial_cancel(struct dial *dial)
 	drop_channel(dial);
 	loop_close_timer(&dial->timer);
 	prefix_list_done(&dial->result.outer);
+	identity_cert_unref(dial->result.about);
 	tunnel_params_done(&dial->result.params);
 	buf_wipe(&dial->result.early);
 	tls_free(dial->result.tls);
@@ -423,6 +424,8 @@ static void fail_tls(struct dial *dial)
 	/* The alert is in the output; it arrives before the close does. */
 	tls_id(dial->tls, dial->result.id);
 	dial->result.by_us = dial->tls->asked && dial->tls->verdict.reason;
+	if (dial->tls->verdict.about)
+		dial->result.about = identity_cert_ref(dial->tls->verdict.about);
 	tls_flush(dial->tls);
 	tls_shutdown(dial->tls);
 	if (dial->tls->asked || dial->tls->alert >= 0)

@@ -39,7 +39,8 @@ struct dial_result {
 	bool guessed;	      /* refused without a word: it might have been the network */
 	bool hopeless;	      /* will be so the next time, too */
 	char id[TLS_ID_TEXT]; /* of the handshake, "" when there was none */
-	struct prefix_list outer; /* all addresses of the gateway's name */
+	struct identity_cert *about; /* owned; by_us: whose fault it was; may be NULL */
+	struct prefix_list outer;    /* all addresses of the gateway's name */
 	struct endpoint peer;
 	/* connected */
 	struct tls *tls;

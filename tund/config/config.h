@@ -148,6 +148,7 @@ struct config {
 	char *user;
 	bool user_set;
 	unsigned workers; /* 0 is "auto": one a core */
+	bool watch_files;
 	char *metrics_listen;
 	struct config_renew renew;
 	struct config_mark *marks; /* for config_line */

@@ -157,6 +157,9 @@ static const struct config_option options[] = {
 	ROW("daemon", "workers", CONFIG_AUTO_NUMBER, AT(workers), "auto",
 	    "threads that carry packets, or \"auto\", one a core; a client has one", RANGE(1, 64),
 	    .restart = true),
+	ROW("daemon", "watch-files", CONFIG_BOOL, AT(watch_files), "true",
+	    "certificates, key, authorities and lists are in force once their files change; else "
+	    "at a reload"),
 
 	ROW("renew", "command", CONFIG_TEXTS, AT(renew.command), "", "argument vector, no shell"),
 	ROW("renew", "before", CONFIG_PERCENT, AT(renew.before_percent), "33%",

@@ -15,6 +15,8 @@
 
 struct asking {
 	void (*done)(struct candidate *candidate, void *user);
+	void (*basis)(struct candidate_basis *ret, void *user);
+	bool files_only;
 	void *user;
 	char path[]; /* of the configuration */
 };
@@ -95,25 +97,80 @@ static void check_key(struct candidate *candidate)
 			       MATERIAL_KEY_MISMATCH);
 }
 
+/* ---- all of it ---- */
+
 /* False where something is missing though nothing is wrong, which would be a fault of ours. */
-static bool take_bundle(struct candidate *candidate, struct span span)
+static bool make_all(struct candidate *candidate, const struct candidate_basis *basis,
+		     const struct material_files *files)
+{
+	if (candidate->config) {
+		material_make(candidate->config, files, basis->material.trust, &candidate->problems,
+			      &candidate->warnings, &candidate->material);
+		check_key(candidate);
+	}
+	return candidate->problems.count > 0 || (candidate->spki.len && candidate->material.leaf);
+}
+
+/* ---- files alone ---- */
+
+static void keep_key(struct candidate *candidate, const struct candidate_basis *basis)
+{
+	buf_done(&candidate->spki);
+	buf_append(&candidate->spki, basis->spki->data, basis->spki->len);
+	candidate->key_generation = basis->key_generation;
+	candidate->key_stays = true;
+}
+
+/* Of a pair the two files are seldom replaced in one instant: the pair in force stays until both are
+ * there. */
+static void settle_pair(struct candidate *candidate, const struct candidate_basis *basis,
+			bool is_renewed)
+{
+	bool has_key = candidate->spki.len > 0; /* else there is a problem that says why */
+
+	if (has_key && material_key_fits(&candidate->material, &candidate->spki))
+		return;
+	if (has_key && is_renewed)
+		config_problem(&candidate->problems, basis->config->path,
+			       config_line(basis->config, "identity.key"),
+			       "identity.key: the key does not belong to the certificate; put the "
+			       "other half of the pair in place");
+	keep_key(candidate, basis);
+	if (!material_key_fits(&candidate->material, &candidate->spki))
+		material_keep_own(&candidate->material, &basis->material);
+}
+
+static void renew(struct candidate *candidate, const struct candidate_basis *basis,
+		  const struct material_files *files)
+{
+	bool is_renewed =
+		material_renew(basis->config, files, &basis->material, &candidate->problems,
+			       &candidate->warnings, &candidate->material);
+
+	settle_pair(candidate, basis, is_renewed);
+}
+
+/* ---- the bundle ---- */
+
+static bool take_bundle(struct candidate *candidate, const struct candidate_basis *basis,
+			bool files_only, struct span span)
 {
 	struct material_files files = {0};
 	_cleanup_free_ struct bundle_part *part = xnew(struct bundle_part);
+	bool is_whole = true;
 
 	while (bundle_read(&span, part))
 		take_part(candidate, part, &files);
-	if (candidate->config) {
-		material_make(candidate->config, &files, &candidate->problems, &candidate->warnings,
-			      &candidate->material);
-		check_key(candidate);
-	}
+	if (files_only && !span.failed)
+		renew(candidate, basis, &files);
+	else if (!files_only)
+		is_whole = make_all(candidate, basis, &files);
 	material_files_done(&files);
-	return !span.failed &&
-	       (candidate->problems.count > 0 || (candidate->spki.len && candidate->material.leaf));
+	return !span.failed && is_whole;
 }
 
-static int read_bundle(struct candidate *candidate, int fd)
+static int read_bundle(struct candidate *candidate, const struct candidate_basis *basis,
+		       bool files_only, int fd)
 {
 	struct stat about;
 	void *bytes;
@@ -126,7 +183,8 @@ static int read_bundle(struct candidate *candidate, int fd)
 	bytes = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (bytes == MAP_FAILED)
 		return -errno;
-	is_whole = take_bundle(candidate, (struct span){bytes, (size_t)about.st_size, false});
+	is_whole = take_bundle(candidate, basis, files_only,
+			       (struct span){bytes, (size_t)about.st_size, false});
 	munmap(bytes, (size_t)about.st_size);
 	return is_whole ? 0 : -EBADMSG;
 }
@@ -136,9 +194,11 @@ static void on_reload(int fd, int error, const char *text, void *user)
 	_cleanup_free_ struct asking *asking = user;
 	_cleanup_close_ int bundle = fd;
 	struct candidate *candidate = xnew(struct candidate);
+	struct candidate_basis basis;
 
+	asking->basis(&basis, asking->user);
 	if (bundle >= 0)
-		error = read_bundle(candidate, bundle);
+		error = read_bundle(candidate, &basis, asking->files_only, bundle);
 	else if (error == 0)
 		error = -EBADMSG;
 	if (error < 0)
@@ -146,21 +206,40 @@ static void on_reload(int fd, int error, const char *text, void *user)
 			       "the configuration cannot be read again: %s",
 			       bundle < 0 && text[0] ? text : strerror(-error));
 	/* Half a configuration is none. */
-	if (candidate->problems.count) {
+	if (candidate->problems.count && !asking->files_only) {
 		config_free(take(candidate->config));
 		material_done(&candidate->material);
 	}
 	asking->done(candidate, asking->user);
 }
 
-void candidate_ask(struct parent_link *link, const struct config *running,
-		   void (*done)(struct candidate *candidate, void *user), void *user)
+static struct asking *make_asking(const struct config *running,
+				  void (*basis)(struct candidate_basis *ret, void *user),
+				  void (*done)(struct candidate *candidate, void *user), void *user)
 {
 	size_t room = strlen(running->path) + 1;
 	struct asking *asking = xalloc_zero(1, sizeof(*asking) + room);
 
 	asking->done = done;
+	asking->basis = basis;
 	asking->user = user;
 	memcpy(asking->path, running->path, room);
-	parent_link_ask_reload(link, on_reload, asking);
+	return asking;
+}
+
+void candidate_ask(struct parent_link *link, const struct config *running,
+		   void (*basis)(struct candidate_basis *ret, void *user),
+		   void (*done)(struct candidate *candidate, void *user), void *user)
+{
+	parent_link_ask_reload(link, on_reload, make_asking(running, basis, done, user));
+}
+
+void candidate_ask_files(struct parent_link *link, const struct config *running,
+			 void (*basis)(struct candidate_basis *ret, void *user),
+			 void (*done)(struct candidate *candidate, void *user), void *user)
+{
+	struct asking *asking = make_asking(running, basis, done, user);
+
+	asking->files_only = true;
+	parent_link_ask_files(link, on_reload, asking);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ctl/client_commands.h"
+#include "ctl/explain_commands.h"
 #include "ctl/gateway_commands.h"
 #include "ctl/metrics.h"
 #include "ctl/reload.h"
@@ -19,6 +20,7 @@ static const struct commands_row rows[] = {
 	{"revoke", true, revoke_commands_revoke, NULL},
 	{"unrevoke", true, revoke_commands_unrevoke, NULL},
 	{"revoked", false, revoke_commands_revoked, NULL},
+	{"explain", false, explain_commands_gateway, explain_commands_client},
 	{"trust", false, trust_commands_trust, trust_commands_trust},
 	{"verify", false, verify_commands_gateway, verify_commands_client},
 	{"reload", true, reload_begin, reload_begin},

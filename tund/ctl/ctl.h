@@ -14,6 +14,7 @@
 struct ctl_options {
 	const struct config *config;
 	const struct config_problems *warnings;
+	const struct config_problems *troubles; /* with files that have changed; NULL: none yet */
 	const struct material *material;
 	struct gateway *gateway; /* one of the two */
 	struct client *client;

@@ -71,12 +71,9 @@ json_t *describe_fingerprint(X509 *cert)
 	return describe_hash(hash);
 }
 
-json_t *describe_list_fingerprint(X509_CRL *list)
+json_t *describe_list_fingerprint(const struct crl_list *list)
 {
-	uint8_t hash[EVP_MAX_MD_SIZE] = {0};
-
-	X509_CRL_digest(list, EVP_sha256(), hash, NULL);
-	return describe_hash(hash);
+	return describe_hash(list->hash);
 }
 
 json_t *describe_certificate(X509 *leaf)
@@ -199,18 +196,23 @@ json_t *describe_offloads(unsigned tun, unsigned udp)
 			 name_flags(udp_names, sizeof(udp_names) / sizeof(*udp_names), udp));
 }
 
-void describe_warnings(const struct ctl *ctl, json_t *reply)
+static void add_lines(json_t *array, const struct config_problems *problems)
 {
-	const struct config_problems *warnings = ctl->options.warnings;
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < warnings->count; i++) {
+	for (size_t i = 0; problems && i < problems->count; i++) {
 		_cleanup_free_ char *line =
-			xalloc_print("%s:%u: %s", warnings->items[i].file, warnings->items[i].line,
-				     warnings->items[i].text);
+			xalloc_print("%s:%u: %s", problems->items[i].file, problems->items[i].line,
+				     problems->items[i].text);
 
 		json_array_append_new(array, describe_text(line));
 	}
+}
+
+void describe_warnings(const struct ctl *ctl, json_t *reply)
+{
+	json_t *array = json_array();
+
+	add_lines(array, ctl->options.troubles);
+	add_lines(array, ctl->options.warnings);
 	json_object_set_new(reply, "warnings", array);
 }
 

@@ -13,7 +13,7 @@ json_t *describe_endpoint(const struct endpoint *at);
 json_t *describe_prefixes(const struct prefix_list *list);
 /* The first 16 hexadecimal digits of the SHA-256 of all of it. */
 json_t *describe_fingerprint(X509 *cert);
-json_t *describe_list_fingerprint(X509_CRL *list);
+json_t *describe_list_fingerprint(const struct crl_list *list);
 json_t *describe_certificate(X509 *leaf);		  /* {"subject", "serial", "expires_at"} */
 json_t *describe_rules(const struct config_rules *rules); /* "10.0.0.0/8 tcp/22,80-90" */
 json_t *describe_policy(enum trust_crl_policy policy);	  /* as in trust.crl-policy; "off" */

@@ -3,9 +3,11 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/xalloc.h"
 #include "ctl/describe.h"
 #include "ctl/watch.h"
+#include "pki/crl.h"
 #include "version.h"
 #include "wire/ctl_msg.h"
 
@@ -248,6 +250,40 @@ static void fill_drops(json_t *samples, const struct scrape *scrape)
 		add(samples, label("reason", count_name((enum count)i)), scrape->counts->of[i]);
 }
 
+static void add_part(json_t *samples, const char *part, json_t *labels, json_t *value)
+{
+	json_array_append_new(samples, json_pack("{s:s, s:o, s:o}", "part", part, "labels", labels,
+						 "value", value));
+}
+
+/* A bucket holds those below it, too: that is how Prometheus has it. */
+static void add_delays(json_t *samples, const char *cause, const struct delay_histogram *delays)
+{
+	uint64_t count = 0;
+
+	for (int i = 0; i <= DELAY_BOUNDS; i++) {
+		json_t *labels = label("cause", cause);
+		char bound[32] = "+Inf";
+
+		if (i < DELAY_BOUNDS)
+			snprintf(bound, sizeof(bound), "%g",
+				 (double)delay_bounds_us[i] / (double)CLOCK_SECOND_US);
+		json_object_set_new(labels, "le", json_string(bound));
+		count += delays->counts[i];
+		add_part(samples, "bucket", labels, json_integer((json_int_t)count));
+	}
+	add_part(samples, "sum", label("cause", cause),
+		 json_real((double)delays->sum_us / (double)CLOCK_SECOND_US));
+	add_part(samples, "count", label("cause", cause), json_integer((json_int_t)count));
+}
+
+static void fill_delays(json_t *samples, const struct scrape *scrape)
+{
+	for (int cause = 0; cause < DELAY_CAUSES; cause++)
+		add_delays(samples, delay_cause_name((enum delay_cause)cause),
+			   &scrape->gateway->delays[cause]);
+}
+
 /* ---- the key ---- */
 
 static void fill_signatures(json_t *samples, const struct scrape *scrape)
@@ -309,21 +345,75 @@ static void fill_authorities(json_t *samples, const struct scrape *scrape)
 	}
 }
 
+static json_t *describe_list_labels(const struct trust_crl *list)
+{
+	_cleanup_free_ char *issuer = identity_name_text(list->list->issuer);
+	json_t *labels = label("issuer", issuer);
+
+	json_object_set_new(labels, "fingerprint", describe_list_fingerprint(list->list));
+	json_object_set_new(labels, "file", describe_text(list->file));
+	return labels;
+}
+
 static void fill_lists(json_t *samples, const struct scrape *scrape)
 {
 	const struct trust *trust = ctl_trust(scrape->ctl);
 
 	for (size_t i = 0; i < trust->crl_count; i++) {
 		const struct trust_crl *list = &trust->crls[i];
-		_cleanup_free_ char *issuer = identity_name_text(X509_CRL_get_issuer(list->crl));
-		json_t *labels;
 
-		if (!list->next_update)
-			continue;
-		labels = label("issuer", issuer);
-		json_object_set_new(labels, "fingerprint", describe_list_fingerprint(list->crl));
-		json_object_set_new(labels, "file", describe_text(list->file));
-		add(samples, labels, (uint64_t)list->next_update);
+		if (list->list->next_update)
+			add(samples, describe_list_labels(list), (uint64_t)list->list->next_update);
+	}
+}
+
+/* One sample a state, of which one is 1: so that an alert can name the state. */
+static void add_states(json_t *samples, X509 *cert, enum crl_state state)
+{
+	for (int i = 0; i < CRL_STATES; i++) {
+		json_t *labels = describe_subject(cert);
+
+		json_object_set_new(labels, "fingerprint", describe_fingerprint(cert));
+		json_object_set_new(labels, "state", json_string(crl_state_name(i)));
+		add(samples, labels, i == (int)state);
+	}
+}
+
+static void fill_list_states(json_t *samples, const struct scrape *scrape)
+{
+	const struct trust *trust = ctl_trust(scrape->ctl);
+	time_t now = clock_wall();
+
+	for (size_t i = 0; i < trust->ca_count && trust->crl_policy != TRUST_CRL_OFF; i++) {
+		const struct trust_crl *list;
+		char text[256];
+
+		crl_judge(trust, trust->cas[i].cert, now, &list, text, sizeof(text));
+		add_states(samples, trust->cas[i].cert, crl_freshness(trust, list, now).state);
+	}
+}
+
+static void fill_list_entries(json_t *samples, const struct scrape *scrape)
+{
+	const struct trust *trust = ctl_trust(scrape->ctl);
+
+	for (size_t i = 0; i < trust->crl_count; i++)
+		add(samples, describe_list_labels(&trust->crls[i]),
+		    trust->crls[i].list->entry_count);
+}
+
+/* Numbers of more than 64 bits, which RFC 5280 allows, are in `tunctl trust` alone. */
+static void fill_list_numbers(json_t *samples, const struct scrape *scrape)
+{
+	const struct trust *trust = ctl_trust(scrape->ctl);
+
+	for (size_t i = 0; i < trust->crl_count; i++) {
+		const struct trust_crl *list = &trust->crls[i];
+		uint64_t number;
+
+		if (list->list->number && ASN1_STRING_length(list->list->number) <= 8 &&
+		    ASN1_INTEGER_get_uint64(&number, list->list->number) == 1)
+			add(samples, describe_list_labels(list), number);
 	}
 }
 
@@ -362,6 +452,9 @@ static const struct row {
 	 BOTH, fill_handshakes},
 	{"tund_sessions_cut_total", "counter", "Sessions that stood and were ended by this end.",
 	 GATEWAY, fill_cuts},
+	{"tund_cut_delay_seconds", "histogram",
+	 "From the end of trust in a session to its last packet, by what ended it.", GATEWAY,
+	 fill_delays},
 	{"tund_leases_used", "gauge", "Inner addresses held, by pool.", GATEWAY, fill_leases_used},
 	{"tund_leases_size", "gauge", "Inner addresses there are to give, by pool.", GATEWAY,
 	 fill_leases_size},
@@ -395,6 +488,14 @@ static const struct row {
 	 fill_authorities},
 	{"tund_crl_next_update_timestamp_seconds", "gauge",
 	 "When a loaded revocation list is due for renewal.", BOTH, fill_lists},
+	{"tund_crl_number", "gauge", "The number of a loaded revocation list.", BOTH,
+	 fill_list_numbers},
+	{"tund_crl_entries", "gauge", "Certificates on a loaded revocation list.", BOTH,
+	 fill_list_entries},
+	{"tund_crl_state", "gauge",
+	 "1 for the state an authority's revocation list is in: fresh, ageing, grace, expired, "
+	 "missing.",
+	 BOTH, fill_list_states},
 	{"tund_state_writable", "gauge", "0 while the durable state cannot be written.", GATEWAY,
 	 fill_state_writable},
 	{"tund_watchers", "gauge", "Who runs tunctl watch.", BOTH, fill_watchers},

@@ -13,7 +13,7 @@
 #include "pki/crl.h"
 #include "wire/ctl_msg.h"
 
-/* The last tenth of a certificate's or list's life is time to renew it. */
+/* The last tenth of a certificate's life is time to renew it. */
 enum { LATE_PART = 10 };
 
 struct survey { /* one answer on its way */
@@ -99,15 +99,6 @@ static size_t dependents_of(const struct survey *survey, const X509 *authority)
 
 /* ---- what lists are worth ---- */
 
-static const char *date_state(const struct survey *survey, const struct trust_crl *list)
-{
-	if (list->this_update > survey->now)
-		return "not-begun";
-	if (list->next_update && list->next_update < survey->now)
-		return "overdue";
-	return "fresh";
-}
-
 /* Of several lists of one authority only the newest speaks. */
 static bool is_in_force(const struct survey *survey, const struct trust_crl *list)
 {
@@ -126,7 +117,9 @@ static const char *list_state(const struct survey *survey, const struct trust_cr
 		return "forged";
 	if (!is_in_force(survey, list))
 		return "superseded";
-	return date_state(survey, list);
+	if (list->list->this_update > survey->now)
+		return "not-begun";
+	return crl_state_name(crl_freshness(survey->trust, list, survey->now).state);
 }
 
 static json_t *describe_number(const ASN1_INTEGER *number)
@@ -151,26 +144,24 @@ static void warn_of_list(struct survey *survey, const struct trust_crl *list, co
 		     "the list of %s (%s) is not signed by that authority and revokes nothing; "
 		     "fetch it again",
 		     issuer, list->file);
-	else if (strcmp(state, "fresh") == 0 && list->next_update &&
-		 is_late(survey, list->this_update, list->next_update))
+	else if (strcmp(state, crl_state_name(CRL_AGEING)) == 0)
 		warn(survey, "the list of %s (%s) is due for renewal at %s", issuer, list->file,
-		     clock_print(list->next_update, when));
+		     clock_print(list->list->next_update, when));
 }
 
 static json_t *describe_list(struct survey *survey, const struct trust_crl *list)
 {
-	_cleanup_free_ char *issuer = identity_name_text(X509_CRL_get_issuer(list->crl));
+	_cleanup_free_ char *issuer = identity_name_text(list->list->issuer);
 	const char *state = list_state(survey, list);
-	int entries = sk_X509_REVOKED_num(X509_CRL_get_REVOKED(list->crl));
 
 	warn_of_list(survey, list, issuer, state);
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:I}", "issuer",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:s, s:I}", "issuer",
 			 describe_text(issuer), "file", describe_text(list->file), "fingerprint",
-			 describe_list_fingerprint(list->crl), "number",
-			 describe_number(list->number), "this_update_at",
-			 describe_time(list->this_update), "next_update_at",
-			 describe_time(list->next_update), "entries", entries > 0 ? entries : 0,
-			 "state", state, "sessions",
+			 describe_list_fingerprint(list->list), "number",
+			 describe_number(list->list->number), "this_update_at",
+			 describe_time(list->list->this_update), "next_update_at",
+			 describe_time(list->list->next_update), "entries",
+			 (json_int_t)list->list->entry_count, "state", state, "sessions",
 			 (json_int_t)(list->issuer && list->signature_ok
 					      ? dependents_of(survey, list->issuer)
 					      : 0));
@@ -209,15 +200,48 @@ static void warn_of_authority(struct survey *survey, X509 *cert, const char *sub
 }
 
 /* What the policy does with what an authority has issued, for the state of its list. */
-static const char *list_effect(const struct survey *survey, enum reason reason, const char *state)
+static const char *list_effect(const struct survey *survey, enum reason reason,
+			       enum crl_state state)
 {
 	if (survey->trust->crl_policy == TRUST_CRL_OFF)
 		return "off";
 	if (reason != REASON_NONE)
 		return "refused";
-	if (strcmp(state, "fresh") == 0)
+	if (state == CRL_FRESH || state == CRL_AGEING)
 		return "ok";
-	return survey->trust->crl_policy == TRUST_CRL_GRACE ? "grace" : "ignored";
+	return state == CRL_GRACE ? "grace" : "ignored";
+}
+
+static void warn_of_effect(struct survey *survey, const char *subject, enum crl_state state,
+			   const char *effect)
+{
+	bool in_grace = strcmp(effect, "grace") == 0;
+
+	if (in_grace || strcmp(effect, "ignored") == 0)
+		warn(survey, "the list of %s is %s; the policy lets that pass%s", subject,
+		     in_grace ? "past its end" : crl_state_name(state),
+		     in_grace ? " for a while" : "");
+}
+
+/* The list that counts for an authority; list NULL: there is none. */
+static json_t *describe_counting_list(const struct trust_crl *list)
+{
+	const struct crl_list *read = list ? list->list : NULL;
+
+	return json_pack("{s:o, s:o, s:o, s:o}", "number",
+			 describe_number(read ? read->number : NULL), "entries",
+			 read ? json_integer((json_int_t)read->entry_count) : json_null(),
+			 "next_update_at", describe_time(read ? read->next_update : 0), "file",
+			 list ? describe_text(list->file) : json_null());
+}
+
+/* Why there is none that counts, though there is a list. */
+static json_t *describe_trouble(const struct survey *survey, const struct trust_crl *list,
+				enum reason reason)
+{
+	if (list && list->list->this_update > survey->now)
+		return json_string("not-begun");
+	return !list && reason == REASON_CRL_INVALID ? json_string("forged") : json_null();
 }
 
 static json_t *describe_authority_list(struct survey *survey, X509 *cert, const char *subject)
@@ -225,23 +249,24 @@ static json_t *describe_authority_list(struct survey *survey, X509 *cert, const 
 	const struct trust_crl *list;
 	char text[400] = "";
 	enum reason reason = crl_judge(survey->trust, cert, survey->now, &list, text, sizeof(text));
-	const char *state = list ? date_state(survey, list) : "missing", *effect;
+	struct crl_freshness freshness = crl_freshness(survey->trust, list, survey->now);
+	const char *effect = list_effect(survey, reason, freshness.state);
+	json_t *object = describe_counting_list(list);
 
-	if (reason == REASON_CRL_INVALID && !list)
-		state = "forged";
-	effect = list_effect(survey, reason, state);
 	if (reason != REASON_NONE)
 		warn(survey, "all that %s has issued is refused (%s): %s; %s", subject,
 		     reason_word(reason), text, reason_advice(reason));
-	else if (strcmp(effect, "grace") == 0 || strcmp(effect, "ignored") == 0)
-		warn(survey, "the list of %s is %s; the policy lets that pass%s", subject, state,
-		     strcmp(effect, "grace") == 0 ? " for a while" : "");
-	return json_pack("{s:s, s:s, s:o, s:o}", "state", state, "effect", effect, "reason",
-			 reason == REASON_NONE ? json_null() : json_string(reason_word(reason)),
-			 "grace_until_at",
-			 describe_time(strcmp(effect, "grace") == 0
-					       ? list->next_update + survey->trust->crl_grace_s
-					       : 0));
+	warn_of_effect(survey, subject, freshness.state, effect);
+	json_object_update_new(
+		object,
+		json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "state",
+			  crl_state_name(freshness.state), "trouble",
+			  describe_trouble(survey, list, reason), "effect", effect, "reason",
+			  reason == REASON_NONE ? json_null() : json_string(reason_word(reason)),
+			  "since_at", describe_time(freshness.since), "until_at",
+			  describe_time(freshness.until), "grace_until_at",
+			  describe_time(freshness.state == CRL_GRACE ? freshness.until : 0)));
+	return object;
 }
 
 static json_t *describe_authority(struct survey *survey, const struct trust_ca *ca)

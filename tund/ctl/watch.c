@@ -116,6 +116,9 @@ static json_t *describe_event(const struct watch *watch, const struct event *eve
 		json_object_set_new(line, "peer_address", describe_endpoint(event->peer));
 	if (event->networks)
 		json_object_set_new(line, "networks", describe_prefixes(event->networks));
+	if (event->kind == EVENT_SESSION_CUT)
+		json_object_set_new(line, "delay_s",
+				    json_real((double)event->delay_us / (double)CLOCK_SECOND_US));
 	if (watch->ctl->options.gateway)
 		set_session(line, watch, event);
 	else if (is_of_tunnel(event->kind))

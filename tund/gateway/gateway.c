@@ -321,11 +321,37 @@ const struct worker_flow_report *gateway_report_of(const struct gateway_report *
 
 /* ---- what handshake threads tell ---- */
 
+/* A peer that refuses us does so for our certificate. */
+static void remember_refusal(struct gateway *gateway, const struct handshake_event *event)
+{
+	const struct identity_cert *about = event->about ? event->about : event->cert;
+	struct identity_cert *own = NULL;
+	struct refusal refusal = {
+		.at = clock_wall(),
+		.by = event->by_peer ? REFUSAL_BY_PEER : REFUSAL_BY_US,
+		.reason = event->reason,
+		.peer = event->peer,
+	};
+
+	snprintf(refusal.id, sizeof(refusal.id), "%s", event->id);
+	snprintf(refusal.text, sizeof(refusal.text), "%s", event->text);
+	if (event->cert)
+		snprintf(refusal.identity, sizeof(refusal.identity), "%s",
+			 event->cert->identity.name);
+	if (event->by_peer)
+		about = own = identity_describe(gateway->options.leaf, NULL);
+	if (about)
+		refusal_set_certificate(&refusal, about, event->by_peer);
+	identity_cert_unref(own);
+	refusal_remember(&gateway->refusals, &refusal);
+}
+
 static void take_refusal(struct gateway *gateway, const struct handshake_event *event)
 {
 	gateway->counts.refused[event->reason]++;
 	if (event->reason == REASON_NONE)
 		return;
+	remember_refusal(gateway, event);
 	event_post(gateway->options.events,
 		   &(struct event){
 			   .kind = EVENT_HANDSHAKE_REFUSED,
@@ -564,5 +590,6 @@ void gateway_free(struct gateway *gateway)
 	trust_unref(gateway->trust);
 	free(gateway->denied);
 	seen_done(&gateway->seen);
+	refusal_done(&gateway->refusals);
 	free(gateway);
 }

@@ -11,8 +11,10 @@
 #include "base/event.h"
 #include "config/config.h"
 #include "data/worker.h"
+#include "gateway/delay.h"
 #include "gateway/handshake.h"
 #include "gateway/waiting.h"
+#include "pki/refusal.h"
 #include "pki/trust.h"
 #include "pki/verify.h"
 #include "session/seen.h"
@@ -108,6 +110,8 @@ struct gateway {
 	struct gateway_asking *asking; /* NULL: no reload is asking sessions */
 	uv_timer_t tick;
 	struct gateway_counts counts;
+	struct delay_histogram delays[DELAY_CAUSES];
+	struct refusal_memory refusals;
 	struct store_denied *denied; /* what is denied, with its words */
 	size_t denied_count;
 	struct seen_table seen;

@@ -100,7 +100,8 @@ struct gateway_asking {
 	struct gateway *gateway;
 	struct gateway_reload_result *result;
 	struct gateway_cut *pending; /* what workers have not acknowledged */
-	uint64_t *ids;		     /* sessions whose certificates are still to be asked about */
+	struct delay_since since;
+	uint64_t *ids; /* sessions whose certificates are still to be asked about */
 	size_t id_count, at;
 	uv_timer_t turn;
 };
@@ -156,7 +157,7 @@ static void refuse(struct gateway_asking *asking, struct session *session, enum 
 	log_warn("session %lu %s: cut by the reload: %s: %s", (unsigned long)session->id,
 		 session_name(session), reason_word(reason), text);
 	add_entry(&result->cut, &result->cut_count, session, reason);
-	gateway_cut_session(gateway, session, reason, reason_advice(reason), asking->pending);
+	delay_cut(gateway, session, reason, reason_advice(reason), &asking->since, asking->pending);
 }
 
 static bool same_rules(const struct flow_spec *a, const struct flow_spec *b)
@@ -306,13 +307,16 @@ static void on_settled(void *user)
 	result->done(result, result->user);
 }
 
-void gateway_reload_ask(struct gateway *gateway,
+void gateway_reload_ask(struct gateway *gateway, const struct delay_since *since,
 			void (*done)(struct gateway_reload_result *result, void *user), void *user)
 {
 	struct gateway_asking *asking = xnew(struct gateway_asking);
 	struct session *session, *next;
 
+	/* Everybody is asked now: who has not been yet need not be asked by the earlier one. */
+	gateway_reload_stop(gateway);
 	asking->gateway = gateway;
+	asking->since = *since;
 	asking->result = xnew(struct gateway_reload_result);
 	asking->result->done = done;
 	asking->result->user = user;

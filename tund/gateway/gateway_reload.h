@@ -30,9 +30,11 @@ void gateway_reload_free(struct gateway_reload *reload); /* NULL is fine */
 /* Takes reload: in force for whoever comes from now on. The sessions' blocks are still those of the
  * configuration before. */
 void gateway_reload_swap(struct gateway *gateway, struct gateway_reload *reload);
-/* Every session: when this returns, none stands on the configuration before. done is called later,
- * once all certificates have been asked about and no worker goes by the old rules any more; it frees with gateway_reload_result_free. */
-void gateway_reload_ask(struct gateway *gateway,
+/* Every session: when this returns, none stands on the configuration before. since: what the cuts'
+ * delays are measured from. done is called later, once all certificates have been asked about, or
+ * another asking has taken this one's place, and no worker goes by the old rules any more; it frees
+ * with gateway_reload_result_free. */
+void gateway_reload_ask(struct gateway *gateway, const struct delay_since *since,
 			void (*done)(struct gateway_reload_result *result, void *user), void *user);
 /* Nobody is asked any more; done is still called. */
 void gateway_reload_stop(struct gateway *gateway);

@@ -90,7 +90,7 @@ struct handshake {
 	unsigned requests;
 	size_t drained;
 	enum reason reason;
-	struct identity_cert *cert;
+	struct identity_cert *cert, *about; /* whom it names; whose fault a refusal is */
 	uint64_t generation;
 	bool reported;
 };
@@ -135,8 +135,12 @@ static void tell(struct handshake *handshake, struct handshake_event *event)
 static void tell_ended(struct handshake *handshake, const char *text)
 {
 	struct handshake_event *event = make_event(handshake, HANDSHAKE_ENDED);
+	const struct tls *tls = handshake->tls;
 
 	snprintf(event->text, sizeof(event->text), "%s", text);
+	event->by_peer = tls && tls->alert >= 0 && !(tls->asked && tls->verdict.reason);
+	if (handshake->about)
+		event->about = identity_cert_ref(handshake->about);
 	tell(handshake, event);
 }
 
@@ -146,6 +150,7 @@ static void free_handshake(struct handshake *handshake)
 		return;
 	tls_free(handshake->tls);
 	identity_cert_unref(handshake->cert);
+	identity_cert_unref(handshake->about);
 	buf_wipe(&handshake->request);
 	free(handshake);
 }
@@ -157,6 +162,7 @@ void handshake_event_free(struct handshake_event *event)
 	if (event->kind == HANDSHAKE_CONNECT)
 		free_handshake(event->handshake);
 	identity_cert_unref(event->cert);
+	identity_cert_unref(event->about);
 	tls_free(event->tls);
 	explicit_bzero(event, sizeof(*event));
 	free(event);
@@ -474,6 +480,8 @@ static void take_cert(struct handshake *handshake)
 
 	if (verdict->cert && !handshake->cert)
 		handshake->cert = identity_cert_ref(verdict->cert);
+	if (verdict->about && !handshake->about)
+		handshake->about = identity_cert_ref(verdict->about);
 	handshake->generation = handshake->tls->trust->generation;
 	tls_id(handshake->tls, handshake->id);
 }

@@ -39,6 +39,9 @@ struct handshake_event {
 	char id[TLS_ID_TEXT];
 	struct identity_cert *cert; /* a reference; NULL: it did not get so far */
 	uint64_t generation;	    /* of the trust that the verdict was reached by */
+	/* ENDED */
+	bool by_peer;		     /* it is the peer that refused us */
+	struct identity_cert *about; /* a reference; whose fault the verdict was; may be NULL */
 	/* CONNECT */
 	struct tls *tls;
 	struct tunnel_offer offer;

@@ -368,6 +368,7 @@ static bool is_denied(const struct gateway *gateway, const struct session *sessi
 static void cut_denied(struct gateway *gateway, struct revoke_result *result)
 {
 	struct gateway_cut *cut = cut_new(on_cut, result);
+	struct delay_since since = {DELAY_REVOKE, result->started_us};
 	bool loaded = denies_loaded(gateway->trust);
 	struct session *session, *next;
 
@@ -385,8 +386,8 @@ static void cut_denied(struct gateway *gateway, struct revoke_result *result)
 		entry = &result->cut[result->cut_count++];
 		*entry = (struct revoke_cut){.id = session->id, .peer = session->peer};
 		snprintf(entry->identity, sizeof(entry->identity), "%s", session_name(session));
-		gateway_cut_session(gateway, session, REASON_REVOKED, "the certificate was revoked",
-				    cut);
+		delay_cut(gateway, session, REASON_REVOKED, "the certificate was revoked", &since,
+			  cut);
 	}
 	cut_done(cut);
 }
@@ -524,8 +525,13 @@ void revoke_expired(struct gateway *gateway)
 	struct session *session;
 
 	while ((session = session_table_take_expired(&gateway->sessions, now))) {
+		struct delay_since since = {
+			.cause = DELAY_EXPIRED,
+			.us = clock_of_wall_us(session->expires_at),
+		};
+
 		if (session->state != SESSION_PENDING)
-			gateway_cut_session(gateway, session, REASON_EXPIRED,
-					    "the certificate has expired", NULL);
+			delay_cut(gateway, session, REASON_EXPIRED, "the certificate has expired",
+				  &since, NULL);
 	}
 }

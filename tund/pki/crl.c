@@ -7,107 +7,6 @@
 #include "base/clock.h"
 #include "pki/identity.h"
 
-/* Collisions cost 112 bits: SHA-224 and better, as for certificates. */
-enum { DIGEST_BITS_MIN = 224 };
-
-static bool digest_is_weak(X509_CRL *crl)
-{
-	int digest, key;
-	const EVP_MD *md;
-
-	if (!OBJ_find_sigid_algs(X509_CRL_get_signature_nid(crl), &digest, &key))
-		return true;
-	/* Ed25519, Ed448 and RSA-PSS name no digest here; the first two have none of their own. */
-	if (digest == NID_undef)
-		return false;
-	md = EVP_get_digestbynid(digest);
-	return !md || EVP_MD_get_size(md) * 8 < DIGEST_BITS_MIN;
-}
-
-/* A list that leaves certificates out, or speaks for other authorities too, must not be taken for
- * the full one: who is missing from it may well be revoked. */
-static const char *find_scope_problem(X509_CRL *crl)
-{
-	int critical;
-	ISSUING_DIST_POINT *scope =
-		X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &critical, NULL);
-	const char *problem = NULL;
-
-	if (!scope)
-		return critical == -1 ? NULL : "its issuingDistributionPoint cannot be read";
-	if (scope->indirectCRL > 0)
-		problem = "an indirect list; publish one list per authority";
-	else if (scope->distpoint || scope->onlyuser > 0 || scope->onlyCA > 0 ||
-		 scope->onlyattr > 0 || scope->onlysomereasons)
-		problem = "a partitioned list; publish the full list";
-	ISSUING_DIST_POINT_free(scope);
-	return problem;
-}
-
-static const char *find_extension_problem(X509_CRL *crl)
-{
-	for (int i = 0; i < X509_CRL_get_ext_count(crl); i++) {
-		X509_EXTENSION *extension = X509_CRL_get_ext(crl, i);
-		int nid = OBJ_obj2nid(X509_EXTENSION_get_object(extension));
-
-		if (nid == NID_delta_crl)
-			return "a delta list; publish the full list";
-		if (X509_EXTENSION_get_critical(extension) &&
-		    nid != NID_issuing_distribution_point && nid != NID_crl_number &&
-		    nid != NID_authority_key_identifier)
-			return "an unknown critical extension; publish the list without it";
-	}
-	return find_scope_problem(crl);
-}
-
-static const char *find_entry_problem(X509_REVOKED *entry)
-{
-	for (int i = 0; i < X509_REVOKED_get_ext_count(entry); i++) {
-		X509_EXTENSION *extension = X509_REVOKED_get_ext(entry, i);
-		int nid = OBJ_obj2nid(X509_EXTENSION_get_object(extension));
-
-		if (nid == NID_certificate_issuer)
-			return "an indirect list; publish one list per authority";
-		if (X509_EXTENSION_get_critical(extension) && nid != NID_crl_reason &&
-		    nid != NID_invalidity_date)
-			return "an unknown critical extension of an entry; publish the list "
-			       "without it";
-	}
-	return NULL;
-}
-
-const char *crl_problem(X509_CRL *crl)
-{
-	STACK_OF(X509_REVOKED) *entries = X509_CRL_get_REVOKED(crl);
-	long version = X509_CRL_get_version(crl);
-	const char *problem;
-	int critical;
-	ASN1_INTEGER *number;
-
-	if (version != X509_CRL_VERSION_1 && version != X509_CRL_VERSION_2)
-		return "its version is neither 1 nor 2";
-	if (!identity_time(X509_CRL_get0_lastUpdate(crl)))
-		return "its thisUpdate is no time";
-	if (digest_is_weak(crl))
-		return "its signature is weak; sign it with SHA-256 or stronger";
-	problem = find_extension_problem(crl);
-	for (int i = 0; !problem && i < sk_X509_REVOKED_num(entries); i++)
-		problem = find_entry_problem(sk_X509_REVOKED_value(entries, i));
-	number = X509_CRL_get_ext_d2i(crl, NID_crl_number, &critical, NULL);
-	if (!problem && !number && critical != -1)
-		problem = "its CRL number cannot be read";
-	ASN1_INTEGER_free(number);
-	return problem;
-}
-
-bool crl_signed_by(X509_CRL *crl, X509 *issuer)
-{
-	EVP_PKEY *key = X509_get0_pubkey(issuer);
-
-	/* Without a keyUsage all uses are allowed, and all bits come back set. */
-	return key && (X509_get_key_usage(issuer) & KU_CRL_SIGN) && X509_CRL_verify(crl, key) == 1;
-}
-
 static bool same_key(X509 *a, X509 *b)
 {
 	return a == b || EVP_PKEY_eq(X509_get0_pubkey(a), X509_get0_pubkey(b)) == 1;
@@ -134,17 +33,24 @@ static bool speaks_for(const struct trust *trust, const struct trust_crl *list, 
 {
 	if (list->issuer && list->signature_ok && same_key(list->issuer, issuer))
 		return true;
-	return !is_loaded(trust, issuer) && crl_signed_by(list->crl, issuer);
+	return !is_loaded(trust, issuer) && crl_list_signed_by(list->list, issuer);
 }
 
-static bool is_newer(const struct trust_crl *a, const struct trust_crl *b, time_t at)
+bool crl_same_authority(const struct trust_crl *a, const struct trust_crl *b)
 {
-	bool a_begun = a->this_update <= at, b_begun = b->this_update <= at;
-	int order = a->number && b->number ? ASN1_INTEGER_cmp(a->number, b->number) : 0;
+	return a->issuer && a->signature_ok && b->issuer && b->signature_ok &&
+	       same_key(a->issuer, b->issuer) && same_name(a->list->issuer, b->issuer);
+}
 
-	if (a_begun != b_begun)
-		return a_begun;
-	return order ? order > 0 : a->this_update > b->this_update;
+bool crl_is_newer(const struct trust_crl *a, const struct trust_crl *b, time_t at)
+{
+	const struct crl_list *x = a->list, *y = b->list;
+	bool x_begun = x->this_update <= at, y_begun = y->this_update <= at;
+	int order = x->number && y->number ? ASN1_INTEGER_cmp(x->number, y->number) : 0;
+
+	if (x_begun != y_begun)
+		return x_begun;
+	return order ? order > 0 : x->this_update > y->this_update;
 }
 
 /* The list that counts for issuer. Without one, *ret_forged is a list that bears its name and that
@@ -157,10 +63,10 @@ static const struct trust_crl *find_list(const struct trust *trust, X509 *issuer
 	for (size_t i = 0; i < trust->crl_count; i++) {
 		const struct trust_crl *list = &trust->crls[i];
 
-		if (!same_name(X509_CRL_get_issuer(list->crl), issuer))
+		if (!same_name(list->list->issuer, issuer))
 			continue;
 		if (speaks_for(trust, list, issuer)) {
-			if (!best || is_newer(list, best, at))
+			if (!best || crl_is_newer(list, best, at))
 				best = list;
 		} else if (!list->issuer || !list->signature_ok) {
 			forged = list;
@@ -170,12 +76,10 @@ static const struct trust_crl *find_list(const struct trust *trust, X509 *issuer
 	return best;
 }
 
-static const char *print_revocation_reason(X509_REVOKED *entry)
+static const char *print_revocation_reason(uint8_t reason)
 {
-	ASN1_ENUMERATED *code = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
-	long value = code ? ASN1_ENUMERATED_get(code) : CRL_REASON_NONE;
 	static const char *const words[] = {
-		[CRL_REASON_UNSPECIFIED] = "unspecified",
+		[CRL_REASON_UNSPECIFIED] = "no reason given",
 		[CRL_REASON_KEY_COMPROMISE] = "keyCompromise",
 		[CRL_REASON_CA_COMPROMISE] = "CACompromise",
 		[CRL_REASON_AFFILIATION_CHANGED] = "affiliationChanged",
@@ -186,24 +90,21 @@ static const char *print_revocation_reason(X509_REVOKED *entry)
 		[CRL_REASON_AA_COMPROMISE] = "AACompromise",
 	};
 
-	ASN1_ENUMERATED_free(code);
-	if (value < 0 || (size_t)value >= sizeof(words) / sizeof(words[0]) || !words[value])
+	if (reason >= sizeof(words) / sizeof(words[0]) || !words[reason])
 		return "no reason given";
-	return words[value];
+	return words[reason];
 }
 
 static bool is_revoked(const struct trust_crl *list, X509 *cert, char *text, size_t size)
 {
-	const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
-	X509_REVOKED *entry = NULL;
+	struct serials_entry entry;
 	char when[CLOCK_TEXT];
 
-	/* 0: not on it; 2: on it as removeFromCRL. */
-	if (X509_CRL_get0_by_serial(list->crl, &entry, (ASN1_INTEGER *)serial) != 1)
+	if (!crl_list_find(list->list, X509_get0_serialNumber(cert), &entry))
 		return false;
-	clock_print(identity_time(X509_REVOKED_get0_revocationDate(entry)), when);
-	snprintf(text, size, "revoked at %s (%s) by the list %s", when,
-		 print_revocation_reason(entry), list->file);
+	snprintf(text, size, "revoked at %s (%s) by the list %s",
+		 entry.revoked_at ? clock_print(entry.revoked_at, when) : "an unknown time",
+		 print_revocation_reason(entry.reason), list->file);
 	return true;
 }
 
@@ -213,15 +114,15 @@ static enum reason judge_list(const struct trust *trust, const struct trust_crl 
 	int64_t grace_s = trust->crl_policy == TRUST_CRL_GRACE ? trust->crl_grace_s : 0;
 	char when[CLOCK_TEXT];
 
-	if (list->this_update > at) {
+	if (list->list->this_update > at) {
 		snprintf(text, size, "the revocation list of \"%.160s\" (%s) begins only at %s",
-			 authority, list->file, clock_print(list->this_update, when));
+			 authority, list->file, clock_print(list->list->this_update, when));
 		return REASON_CRL_INVALID;
 	}
-	if (!list->next_update || at - list->next_update <= grace_s)
+	if (!list->list->next_update || at - list->list->next_update <= grace_s)
 		return REASON_NONE;
 	snprintf(text, size, "the revocation list of \"%.160s\" (%s) was due for renewal at %s",
-		 authority, list->file, clock_print(list->next_update, when));
+		 authority, list->file, clock_print(list->list->next_update, when));
 	return REASON_CRL_EXPIRED;
 }
 
@@ -255,6 +156,45 @@ enum reason crl_judge(const struct trust *trust, X509 *issuer, time_t at,
 	return reason;
 }
 
+/* Seconds of a list's life that it counts as fresh. */
+static int64_t fresh_part(const struct crl_list *list)
+{
+	return (list->next_update - list->this_update) * 2 / 3;
+}
+
+struct crl_freshness crl_freshness(const struct trust *trust, const struct trust_crl *list,
+				   time_t at)
+{
+	bool has_grace = trust->crl_policy == TRUST_CRL_GRACE;
+	const struct crl_list *read = list ? list->list : NULL;
+	time_t ageing, due, end;
+
+	if (!read || read->this_update > at)
+		return (struct crl_freshness){CRL_MISSING, 0, read ? read->this_update : 0};
+	due = read->next_update;
+	if (!due)
+		return (struct crl_freshness){CRL_FRESH, read->this_update, 0};
+	ageing = read->this_update + fresh_part(read);
+	end = due + (has_grace ? trust->crl_grace_s : 0);
+	if (at < ageing)
+		return (struct crl_freshness){CRL_FRESH, read->this_update, ageing};
+	if (at <= due)
+		return (struct crl_freshness){CRL_AGEING, ageing, due};
+	if (at <= end)
+		return (struct crl_freshness){CRL_GRACE, due, end};
+	return (struct crl_freshness){CRL_EXPIRED, end, 0};
+}
+
+const char *crl_state_name(enum crl_state state)
+{
+	static const char *const names[CRL_STATES] = {
+		[CRL_FRESH] = "fresh",	   [CRL_AGEING] = "ageing",   [CRL_GRACE] = "grace",
+		[CRL_EXPIRED] = "expired", [CRL_MISSING] = "missing",
+	};
+
+	return names[state];
+}
+
 enum reason crl_check(const struct trust *trust, X509 *cert, X509 *issuer, time_t at, char *text,
 		      size_t size)
 {
@@ -270,13 +210,12 @@ bool crl_mentions(const struct trust *trust, X509 *cert)
 {
 	const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
 	const X509_NAME *issuer = X509_get_issuer_name(cert);
+	struct serials_entry entry;
 
 	for (size_t i = 0; i < trust->crl_count; i++) {
-		X509_CRL *list = trust->crls[i].crl;
-		X509_REVOKED *entry = NULL;
+		const struct crl_list *list = trust->crls[i].list;
 
-		if (X509_NAME_cmp(X509_CRL_get_issuer(list), issuer) == 0 &&
-		    X509_CRL_get0_by_serial(list, &entry, (ASN1_INTEGER *)serial) == 1)
+		if (X509_NAME_cmp(list->issuer, issuer) == 0 && crl_list_find(list, serial, &entry))
 			return true;
 	}
 	return false;

@@ -22,10 +22,38 @@
 #include "base/reason.h"
 #include "pki/trust.h"
 
-/* NULL when this kind of list can be judged, else what would be right (static text). */
-const char *crl_problem(X509_CRL *crl);
-/* issuer's key signed it, and issuer may sign lists. Its name is not compared. */
-bool crl_signed_by(X509_CRL *crl, X509 *issuer);
+/* How an authority stands with its lists, which the policy makes something of:
+ *
+ *             from                       strict   grace    advisory, off
+ *   fresh     thisUpdate                 accept   accept   accept
+ *   ageing    the last third of the      accept   accept   accept
+ *             time to nextUpdate
+ *   grace     nextUpdate, for the grace  -        accept   -
+ *   expired   nextUpdate, or the grace   refuse   refuse   accept
+ *   missing   no list that has begun     refuse   refuse   accept
+ *             and is validly signed
+ *
+ * Authorities publish long before the last list ends, most at half of its time: in the last third
+ * one publication at least has not come, and there is time to find out why. A list without
+ * nextUpdate stays fresh. */
+enum crl_state { CRL_FRESH, CRL_AGEING, CRL_GRACE, CRL_EXPIRED, CRL_MISSING };
+
+enum { CRL_STATES = CRL_MISSING + 1 };
+
+struct crl_freshness {
+	enum crl_state state;
+	time_t since, until; /* 0: no such moment */
+};
+
+/* list: as crl_judge gives it; NULL: missing. */
+struct crl_freshness crl_freshness(const struct trust *trust, const struct trust_crl *list,
+				   time_t at);
+const char *crl_state_name(enum crl_state state);
+
+/* One key has signed both. */
+bool crl_same_authority(const struct trust_crl *a, const struct trust_crl *b);
+/* Whether a counts rather than b where one authority has signed both. */
+bool crl_is_newer(const struct trust_crl *a, const struct trust_crl *b, time_t at);
 /* Whether a loaded list in its issuer's name has it, be that list the one that counts or not: for
  * whom to ask about first. */
 bool crl_mentions(const struct trust *trust, X509 *cert);

@@ -138,7 +138,7 @@ static const char *find_flaw(const unsigned char *value, size_t len, bool ascii)
 static enum reason add_value(const struct reading *reading, struct identity_values *values,
 			     const char *what, const unsigned char *value, int len, bool ascii)
 {
-	const char *flaw = find_flaw(value, len > 0 ? (size_t)len : 0, ascii);
+	const char *flaw = find_flaw(value, (size_t)len, ascii);
 	char *item;
 
 	if (flaw)
@@ -180,7 +180,7 @@ static enum reason read_subject(const struct reading *reading, X509 *leaf)
 	if (i2d_X509_NAME(subject, NULL) > NAME_DER_MAX)
 		return refuse(reading, "the subject is longer than %d bytes", NAME_DER_MAX);
 	reason = read_attributes(reading, subject, NID_commonName, "the common name", &cert->cn);
-	if (reason == REASON_NONE && cert->cn.count > 1)
+	if (cert->cn.count > 1)
 		return refuse(reading, "the subject has several common names");
 	if (reason == REASON_NONE)
 		reason = read_attributes(reading, subject, NID_organizationName, "the organisation",
@@ -419,7 +419,7 @@ static bool match_glob(const char *pattern, const char *text, bool fold)
 		if (*pattern == '*') {
 			star = pattern++;
 			retry = text;
-		} else if (*pattern && same_char(*pattern, *text, fold)) {
+		} else if (same_char(*pattern, *text, fold)) {
 			pattern++;
 			text++;
 		} else if (star) {

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/xalloc.h"
+#include "pki/identity.h"
+#include "pki/verify.h"
 
 enum {
 	CERTIFICATE_FILE_MAX = 1024 * 1024,
@@ -265,6 +267,8 @@ struct loading {
 	const struct config *config;
 	const struct material_files *files;
 	struct config_problems *problems, *warnings;
+	const struct trust *previous; /* in force; NULL at the start */
+	bool keep;		      /* of it what is wrong in the files */
 };
 
 /* The option that names the file, or holds it in place. */
@@ -332,8 +336,12 @@ static struct trust_source *list_sources(const struct material_files *files,
 		const struct material_file *file = &files->items[i];
 
 		if (file->kind == kind)
-			sources[count++] = (struct trust_source){file->name, file->content.data,
-								 file->content.len};
+			sources[count++] = (struct trust_source){
+				.file = file->name,
+				.data = file->content.data,
+				.len = file->content.len,
+				.unread = file->unread,
+			};
 	}
 	*ret_count = count;
 	return sources;
@@ -346,6 +354,8 @@ static struct trust *make_trust(struct loading *loading)
 		.crl_policy = policy_of(config),
 		.crl_grace_s = config->crl_grace_s,
 		.generation = 1,
+		.previous = loading->previous,
+		.keep = loading->keep,
 	};
 	_cleanup_free_ struct trust_source *cas =
 		list_sources(loading->files, MATERIAL_CA, &options.ca_count);
@@ -354,14 +364,15 @@ static struct trust *make_trust(struct loading *loading)
 
 	options.cas = cas;
 	options.crls = crls;
-	if (!is_read(loading->files, MATERIAL_CA) || !is_read(loading->files, MATERIAL_CRL))
+	if (!options.keep &&
+	    (!is_read(loading->files, MATERIAL_CA) || !is_read(loading->files, MATERIAL_CRL)))
 		return NULL;
 	return trust_new(&options, on_problem, on_warning, loading);
 }
 
 /* ---- our certificate ---- */
 
-static void certificate_problem(struct loading *loading, const char *text)
+static void certificate_problem(const struct loading *loading, const char *text)
 {
 	config_problem(loading->problems, loading->config->path,
 		       config_line(loading->config, "identity.certificate"),
@@ -441,10 +452,10 @@ static int make_certificate(struct loading *loading, struct material *ret)
 }
 
 int material_make(const struct config *config, const struct material_files *files,
-		  struct config_problems *problems, struct config_problems *warnings,
-		  struct material *ret)
+		  const struct trust *previous, struct config_problems *problems,
+		  struct config_problems *warnings, struct material *ret)
 {
-	struct loading loading = {config, files, problems, warnings};
+	struct loading loading = {config, files, problems, warnings, previous, false};
 	size_t before = problems->count;
 	int r;
 
@@ -461,6 +472,69 @@ int material_make(const struct config *config, const struct material_files *file
 	return -EINVAL;
 }
 
+/* ---- in place of what is in force ---- */
+
+void material_keep_own(struct material *material, const struct material *in_force)
+{
+	X509_up_ref(in_force->leaf);
+	X509_free(material->leaf);
+	material->leaf = in_force->leaf;
+	sk_X509_pop_free(material->chain, X509_free);
+	material->chain = X509_chain_up_ref(in_force->chain);
+}
+
+/* Why the certificate cannot take the place of one that works; false: it can. Who vouches for it may
+ * be an authority that we do not trust ourselves, and what its lists say is for others to judge. */
+static bool is_useless(const struct loading *loading, const struct material *material)
+{
+	struct verdict verdict = verify_ask(&(struct verify_question){
+		.trust = material->trust,
+		.leaf = material->leaf,
+		.untrusted = material->chain,
+		.role = loading->config->role == CONFIG_GATEWAY ? VERIFY_GATEWAY : VERIFY_DEVICE,
+		.any_name = true,
+		.at = clock_wall(),
+	});
+	time_t now = clock_wall();
+	bool is_over = identity_time(X509_get0_notAfter(material->leaf)) < now;
+	bool is_early = identity_time(X509_get0_notBefore(material->leaf)) > now;
+	bool refused = verdict.reason != REASON_NONE && verdict.reason != REASON_ISSUER_UNKNOWN &&
+		       verdict.reason != REASON_CRL_MISSING &&
+		       verdict.reason != REASON_CRL_EXPIRED && verdict.reason != REASON_CRL_INVALID;
+	char text[sizeof(verdict.text) + 80];
+
+	if (refused)
+		snprintf(text, sizeof(text), "%s: %s", reason_word(verdict.reason), verdict.text);
+	else if (is_over || is_early)
+		snprintf(text, sizeof(text), "it %s", is_over ? "has expired" : "is not valid yet");
+	if (refused || is_over || is_early)
+		certificate_problem(loading, text);
+	verify_done(&verdict);
+	return refused || is_over || is_early;
+}
+
+static bool renew_own(struct loading *loading, const struct material *in_force,
+		      struct material *ret)
+{
+	if (make_certificate(loading, ret) == 0 &&
+	    (X509_cmp(ret->leaf, in_force->leaf) == 0 || !is_useless(loading, ret)))
+		return true;
+	material_keep_own(ret, in_force);
+	return false;
+}
+
+bool material_renew(const struct config *config, const struct material_files *files,
+		    const struct material *in_force, struct config_problems *problems,
+		    struct config_problems *warnings, struct material *ret)
+{
+	struct loading loading = {config, files, problems, warnings, in_force->trust, true};
+
+	*ret = (struct material){.trust = make_trust(&loading)};
+	if (!ret->trust)
+		ret->trust = trust_ref(in_force->trust);
+	return renew_own(&loading, in_force, ret);
+}
+
 int material_load(const struct config *config, struct config_problems *problems,
 		  struct config_problems *warnings, struct material *ret)
 {
@@ -469,7 +543,7 @@ int material_load(const struct config *config, struct config_problems *problems,
 	int r;
 
 	material_read(config, problems, &files);
-	r = material_make(config, &files, problems, warnings, ret);
+	r = material_make(config, &files, NULL, problems, warnings, ret);
 	material_files_done(&files);
 	if (r == 0 && problems->count > before) {
 		material_done(ret);

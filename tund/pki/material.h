@@ -43,13 +43,21 @@ void material_read(const struct config *config, struct config_problems *problems
 void material_files_add(struct material_files *files, enum material_kind kind, const char *name,
 			struct buf *content, bool unread);
 void material_files_done(struct material_files *files);
-/* Adds to problems what keeps it from working, to warnings what does not. What could not be read is
+/* previous: what is in force, NULL at the start. Adds to problems what keeps it from working, to warnings what does not. What could not be read is
  * not complained about again. 0, or -EINVAL when something was missing or wrong; *ret is then
  * empty. */
 int material_make(const struct config *config, const struct material_files *files,
-		  struct config_problems *problems, struct config_problems *warnings,
-		  struct material *ret);
-/* Both. */
+		  const struct trust *previous, struct config_problems *problems,
+		  struct config_problems *warnings, struct material *ret);
+/* Of files that are read again because one of them may have changed. What is missing or wrong in them
+ * stays as it is in force, our certificate with its chain as one, and is told among the problems.
+ * Whether our certificate is the files'. */
+bool material_renew(const struct config *config, const struct material_files *files,
+		    const struct material *in_force, struct config_problems *problems,
+		    struct config_problems *warnings, struct material *ret);
+/* Our certificate and its chain are those that are in force. */
+void material_keep_own(struct material *material, const struct material *in_force);
+/* material_make and material_read. */
 int material_load(const struct config *config, struct config_problems *problems,
 		  struct config_problems *warnings, struct material *ret);
 void material_done(struct material *material);

@@ -1,6 +1,7 @@
 #include "pki/trust.h"
 
 #include <ctype.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -18,9 +19,12 @@
 
 struct loader {
 	struct trust *trust;
+	const struct trust *previous;
 	trust_problem_fn problem, warn;
 	void *user;
 	size_t problem_count;
+	const char **refused; /* files of lists, borrowed */
+	size_t refused_count;
 };
 
 /* One object out of one source. */
@@ -56,14 +60,23 @@ static void report_warning(struct loader *loader, const char *file, const char *
 		loader->warn(file, text, loader->user);
 }
 
+static bool is_refused(const struct loader *loader, const char *file)
+{
+	for (size_t i = 0; i < loader->refused_count; i++) {
+		if (strcmp(loader->refused[i], file) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void free_cert(X509 **cert)
 {
 	X509_free(*cert);
 }
 
-static void free_crl(X509_CRL **crl)
+static void free_list(struct crl_list **list)
 {
-	X509_CRL_free(*crl);
+	crl_list_unref(*list);
 }
 
 static void free_bio(BIO **bio)
@@ -147,10 +160,6 @@ static void add_ca(struct loader *loader, const char *file, X509 *cert)
 		report_problem(loader, file, "more than %d authorities", TRUST_CA_MAX);
 		return;
 	}
-	if (!X509_STORE_add_cert(trust->store, cert)) {
-		report_problem(loader, file, "an authority that OpenSSL does not take");
-		return;
-	}
 	trust->cas = xalloc_grow(trust->cas, trust->ca_count + 1, sizeof(*trust->cas));
 	X509_up_ref(cert);
 	trust->cas[trust->ca_count++] = (struct trust_ca){
@@ -162,9 +171,10 @@ static void add_ca(struct loader *loader, const char *file, X509 *cert)
 
 static bool is_list(const uint8_t *der, size_t len)
 {
-	_cleanup_(free_crl) X509_CRL *crl = d2i_X509_CRL(NULL, &der, (long)len);
+	_cleanup_(free_list) struct crl_list *list = NULL;
 
-	return crl != NULL;
+	crl_list_read(der, len, &list);
+	return list != NULL;
 }
 
 static bool is_cert(const uint8_t *der, size_t len)
@@ -200,72 +210,91 @@ static void load_ca(struct loader *loader, const char *file, const uint8_t *der,
 	report_problem(loader, file, "certificate \"%s\": %s", subject, problem);
 }
 
-static bool knows_crl(const struct trust *trust, X509_CRL *crl)
+static bool knows_crl(const struct trust *trust, const struct crl_list *list)
 {
 	for (size_t i = 0; i < trust->crl_count; i++) {
-		if (X509_CRL_match(trust->crls[i].crl, crl) == 0)
+		if (memcmp(trust->crls[i].list->hash, list->hash, sizeof(list->hash)) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* The first look-up sorts the entries, under a lock; now no thread waits for it. X509_CRL_sort
- * would also have the list encoded anew, in that order, which is not what was signed. */
-static void sort_entries(X509_CRL *crl)
+/* Tries all authorities that bear the list's name. */
+static void find_signer(const struct trust *trust, struct trust_crl *entry)
 {
-	X509_REVOKED *entry;
-	ASN1_INTEGER *any = ASN1_INTEGER_new();
+	for (size_t i = 0; i < trust->ca_count; i++) {
+		X509 *ca = trust->cas[i].cert;
 
-	if (any)
-		X509_CRL_get0_by_serial(crl, &entry, any);
-	ASN1_INTEGER_free(any);
+		if (X509_NAME_cmp(X509_get_subject_name(ca), entry->list->issuer) != 0)
+			continue;
+		entry->issuer = ca;
+		entry->signature_ok = crl_list_settle(entry->list, ca);
+		if (entry->signature_ok)
+			return;
+	}
 }
 
-static void add_crl(struct loader *loader, const char *file, X509_CRL *crl)
+static void add_crl(struct loader *loader, const char *file, struct crl_list *list)
 {
 	struct trust *trust = loader->trust;
+	struct trust_crl *entry;
 
-	if (knows_crl(trust, crl))
+	if (knows_crl(trust, list))
 		return;
 	if (trust->crl_count == TRUST_CRL_MAX) {
 		report_problem(loader, file, "more than %d revocation lists", TRUST_CRL_MAX);
 		return;
 	}
-	sort_entries(crl);
-	X509_CRL_up_ref(crl);
 	trust->crls = xalloc_grow(trust->crls, trust->crl_count + 1, sizeof(*trust->crls));
-	trust->crls[trust->crl_count++] = (struct trust_crl){
-		.crl = crl,
-		.this_update = identity_time(X509_CRL_get0_lastUpdate(crl)),
-		.next_update = identity_time(X509_CRL_get0_nextUpdate(crl)),
-		.number = X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL),
-		.file = xalloc_string(file),
-	};
+	entry = &trust->crls[trust->crl_count++];
+	*entry = (struct trust_crl){.list = crl_list_ref(list), .file = xalloc_string(file)};
+	find_signer(trust, entry);
+	if (!list->is_sealed)
+		crl_list_seal(list);
+}
+
+/* The same bytes in the snapshot in force, with a signature that has been verified. */
+static struct crl_list *find_read_before(const struct trust *previous, const uint8_t *der,
+					 size_t len)
+{
+	uint8_t hash[32];
+
+	if (!previous || !previous->crl_count)
+		return NULL;
+	crl_list_hash(der, len, hash);
+	for (size_t i = 0; i < previous->crl_count; i++) {
+		struct crl_list *list = previous->crls[i].list;
+
+		if (list->signer && memcmp(list->hash, hash, sizeof(hash)) == 0)
+			return list;
+	}
+	return NULL;
 }
 
 static void load_crl(struct loader *loader, const char *file, const uint8_t *der, size_t len)
 {
-	const uint8_t *end = der;
-	_cleanup_(free_crl) X509_CRL *crl = d2i_X509_CRL(NULL, &end, (long)len);
+	struct crl_list *known = find_read_before(loader->previous, der, len);
+	_cleanup_(free_list) struct crl_list *list = NULL;
 	_cleanup_free_ char *issuer = NULL;
 	const char *problem;
 
-	if (!crl && is_cert(der, len)) {
-		report_problem(loader, file,
-			       "a certificate where a revocation list belongs; "
-			       "name it in trust.ca");
+	if (known) {
+		add_crl(loader, file, known);
 		return;
 	}
-	if (!crl || end != der + len) {
-		report_problem(loader, file, "not a whole revocation list; PEM or DER is right");
-		return;
-	}
-	problem = crl_problem(crl);
+	problem = crl_list_read(der, len, &list);
 	if (!problem) {
-		add_crl(loader, file, crl);
+		add_crl(loader, file, list);
 		return;
 	}
-	issuer = identity_name_text(X509_CRL_get_issuer(crl));
+	if (!list) {
+		report_problem(loader, file, "%s",
+			       is_cert(der, len) ? "a certificate where a revocation list belongs; "
+						   "name it in trust.ca"
+						 : problem);
+		return;
+	}
+	issuer = identity_name_text(list->issuer);
 	report_problem(loader, file, "revocation list of \"%s\": %s", issuer, problem);
 }
 
@@ -333,7 +362,7 @@ static void load_pem(struct loader *loader, const struct trust_source *source, l
 			       "block %zu is cut off or damaged; fetch the file again", count + 1);
 }
 
-static void load_source(struct loader *loader, const struct trust_source *source, load_fn load)
+static void load_content(struct loader *loader, const struct trust_source *source, load_fn load)
 {
 	const char *what = load == load_crl ? "revocation list" : "certificate";
 	size_t blocks;
@@ -356,19 +385,41 @@ static void load_source(struct loader *loader, const struct trust_source *source
 		report_problem(loader, source->file, "no %s in it; PEM or DER is right", what);
 }
 
-/* Tries all authorities that bear the list's name. */
-static void find_signer(const struct trust *trust, struct trust_crl *list)
+static void drop_cas(struct trust *trust, size_t count)
 {
-	for (size_t i = 0; i < trust->ca_count; i++) {
-		X509 *ca = trust->cas[i].cert;
+	while (trust->ca_count > count) {
+		struct trust_ca *ca = &trust->cas[--trust->ca_count];
 
-		if (X509_NAME_cmp(X509_get_subject_name(ca), X509_CRL_get_issuer(list->crl)) != 0)
-			continue;
-		list->issuer = ca;
-		list->signature_ok = crl_signed_by(list->crl, ca);
-		if (list->signature_ok)
-			return;
+		X509_free(ca->cert);
+		free(ca->file);
 	}
+}
+
+static void drop_crls(struct trust *trust, size_t count)
+{
+	while (trust->crl_count > count) {
+		struct trust_crl *entry = &trust->crls[--trust->crl_count];
+
+		crl_list_unref(entry->list);
+		free(entry->file);
+	}
+}
+
+/* False when the source is refused: then nothing of it is taken. */
+static bool load_source(struct loader *loader, const struct trust_source *source, load_fn load)
+{
+	size_t problem_count = loader->problem_count;
+	size_t ca_count = loader->trust->ca_count, crl_count = loader->trust->crl_count;
+
+	if (source->unread)
+		loader->problem_count++;
+	else
+		load_content(loader, source, load);
+	if (loader->problem_count == problem_count)
+		return true;
+	drop_cas(loader->trust, ca_count);
+	drop_crls(loader->trust, crl_count);
+	return false;
 }
 
 static void warn_of_cas(struct loader *loader, time_t now)
@@ -391,7 +442,7 @@ static void warn_of_cas(struct loader *loader, time_t now)
 
 static void warn_of_crl(struct loader *loader, const struct trust_crl *list, time_t now)
 {
-	_cleanup_free_ char *issuer = identity_name_text(X509_CRL_get_issuer(list->crl));
+	_cleanup_free_ char *issuer = identity_name_text(list->list->issuer);
 	char when[CLOCK_TEXT];
 
 	if (!list->issuer)
@@ -402,16 +453,16 @@ static void warn_of_crl(struct loader *loader, const struct trust_crl *list, tim
 			       "revocation list of \"%s\" is not signed by that authority; it "
 			       "revokes nothing",
 			       issuer);
-	if (list->this_update > now)
+	if (list->list->this_update > now)
 		report_warning(loader, list->file, "revocation list of \"%s\" begins only at %s",
-			       issuer, clock_print(list->this_update, when));
-	if (!list->next_update)
+			       issuer, clock_print(list->list->this_update, when));
+	if (!list->list->next_update)
 		report_warning(loader, list->file,
 			       "revocation list of \"%s\" never falls due (no nextUpdate)", issuer);
-	else if (list->next_update < now)
+	else if (list->list->next_update < now)
 		report_warning(loader, list->file,
 			       "revocation list of \"%s\" was due for renewal at %s", issuer,
-			       clock_print(list->next_update, when));
+			       clock_print(list->list->next_update, when));
 }
 
 static bool has_anchor(const struct trust *trust)
@@ -465,58 +516,236 @@ static void copy_denials(struct trust *trust, const struct trust_denial *denials
 	qsort(trust->denied_keys, count, sizeof(*trust->denied_keys), compare_keys);
 }
 
-/* The callbacks that OpenSSL's chain building needs from a store. */
-static X509_STORE *new_store(void)
+/* ---- what stays of the snapshot in force ---- */
+
+static void keep_cas(struct loader *loader, const struct trust *previous)
+{
+	for (size_t i = 0; i < previous->ca_count; i++)
+		add_ca(loader, previous->cas[i].file, previous->cas[i].cert);
+}
+
+/* Of the first count lists the one that speaks in the place of this one. Whose signature nobody has
+ * verified has its name alone. */
+static const struct trust_crl *find_successor(const struct trust *trust, size_t count,
+					      const struct trust_crl *list, time_t now)
+{
+	const struct trust_crl *best = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct trust_crl *other = &trust->crls[i];
+		bool matches =
+			list->issuer && list->signature_ok
+				? crl_same_authority(list, other)
+				: X509_NAME_cmp(list->list->issuer, other->list->issuer) == 0;
+
+		if (matches && (!best || crl_is_newer(other, best, now)))
+			best = other;
+	}
+	return best;
+}
+
+static char *print_number(const struct trust_crl *list)
+{
+	char *text = list->list->number ? i2s_ASN1_INTEGER(NULL, list->list->number) : NULL;
+	char *copy = text ? xalloc_print("number %.60s", text) : xalloc_string("without a number");
+
+	OPENSSL_free(text);
+	return copy;
+}
+
+static void warn_of_older(struct loader *loader, const struct trust_crl *list,
+			  const struct trust_crl *older)
+{
+	_cleanup_free_ char *issuer = identity_name_text(list->list->issuer);
+	_cleanup_free_ char *number = print_number(list), *old_number = print_number(older);
+
+	report_warning(loader, older->file,
+		       "revocation list of \"%s\", %s: older than the list in force, %s (%s), "
+		       "which stays",
+		       issuer, old_number, number, list->file);
+}
+
+static void warn_of_kept(struct loader *loader, const struct trust_crl *list)
+{
+	_cleanup_free_ char *issuer = identity_name_text(list->list->issuer);
+
+	report_warning(loader, list->file,
+		       "holds the revocation list of \"%s\" no more; what it held stays in force "
+		       "until there is a newer one, or a reload",
+		       issuer);
+}
+
+/* Whether a list that is in force stays beside the first count ones, which have just been read. */
+static bool stays(struct loader *loader, const struct trust_options *options, size_t count,
+		  const struct trust_crl *list, time_t now)
+{
+	const struct trust_crl *successor = find_successor(loader->trust, count, list, now);
+	bool is_verified = list->issuer && list->signature_ok;
+
+	if (successor && crl_is_newer(list, successor, now) && (is_verified || options->keep)) {
+		warn_of_older(loader, list, successor);
+		return true;
+	}
+	if (successor || !options->keep)
+		return false;
+	if (!is_refused(loader, list->file))
+		warn_of_kept(loader, list);
+	return true;
+}
+
+/* An older list never takes the place of a newer one of the same key. */
+static void keep_lists(struct loader *loader, const struct trust_options *options, time_t now)
+{
+	const struct trust *previous = options->previous;
+	size_t count = loader->trust->crl_count;
+
+	for (size_t i = 0; previous && i < previous->crl_count; i++) {
+		const struct trust_crl *list = &previous->crls[i];
+
+		if (!knows_crl(loader->trust, list->list) &&
+		    stays(loader, options, count, list, now))
+			add_crl(loader, list->file, list->list);
+	}
+}
+
+static bool has_number_of(const struct trust_crl *a, const struct trust_crl *b)
+{
+	const struct crl_list *x = a->list, *y = b->list;
+
+	return x->number && y->number && ASN1_INTEGER_cmp(x->number, y->number) == 0 &&
+	       memcmp(x->hash, y->hash, sizeof(x->hash)) != 0 && crl_same_authority(a, b);
+}
+
+/* Two lists of one number: the authority's books are in disorder, or its key is in two hands. */
+static void warn_of_twins(struct loader *loader, const struct trust_crl *list,
+			  const struct trust_crl *others, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		_cleanup_free_ char *issuer = NULL, *number = NULL;
+
+		if (!has_number_of(list, &others[i]))
+			continue;
+		issuer = identity_name_text(list->list->issuer);
+		number = print_number(list);
+		report_warning(
+			loader, list->file,
+			"revocation list of \"%s\", %s: the list in %s has the same number and "
+			"another content; ask the authority which is right",
+			issuer, number, others[i].file);
+	}
+}
+
+/* ---- all of it ---- */
+
+static X509_STORE *new_store(const struct trust *trust)
 {
 	X509_STORE *store = X509_STORE_new();
+	bool is_full = store != NULL;
 
+	/* The callbacks that OpenSSL's chain building needs from a store. */
 	if (store)
 		X509_STORE_set_get_issuer(store, find_issuer);
-	return store;
+	for (size_t i = 0; is_full && i < trust->ca_count; i++)
+		is_full = X509_STORE_add_cert(store, trust->cas[i].cert) == 1;
+	if (is_full)
+		return store;
+	X509_STORE_free(store);
+	return NULL;
+}
+
+static void load_cas(struct loader *loader, const struct trust_options *options)
+{
+	const char *first = options->ca_count ? options->cas[0].file : "trust.ca";
+	bool is_whole = true;
+
+	for (size_t i = 0; i < options->ca_count; i++)
+		is_whole &= load_source(loader, &options->cas[i], load_ca);
+	if (is_whole && !has_anchor(loader->trust)) {
+		report_problem(loader, first,
+			       "no self-signed authority; without a root nobody can be believed");
+		is_whole = false;
+	}
+	if (!is_whole && options->keep)
+		keep_cas(loader, options->previous);
+}
+
+static void load_crls(struct loader *loader, const struct trust_options *options)
+{
+	loader->refused = xnew_array(const char *, options->crl_count);
+	for (size_t i = 0; i < options->crl_count; i++) {
+		if (!load_source(loader, &options->crls[i], load_crl))
+			loader->refused[loader->refused_count++] = options->crls[i].file;
+	}
+}
+
+static void settle_lists(struct loader *loader, const struct trust_options *options, time_t now)
+{
+	const struct trust *trust = loader->trust, *previous = options->previous;
+	size_t count = trust->crl_count;
+
+	keep_lists(loader, options, now);
+	for (size_t i = 0; i < trust->crl_count; i++) {
+		warn_of_crl(loader, &trust->crls[i], now);
+		if (i >= count)
+			continue;
+		warn_of_twins(loader, &trust->crls[i], trust->crls, i);
+		if (previous)
+			warn_of_twins(loader, &trust->crls[i], previous->crls, previous->crl_count);
+	}
 }
 
 static void load_all(struct loader *loader, const struct trust_options *options)
 {
 	struct trust *trust = loader->trust;
-	const char *first = options->ca_count ? options->cas[0].file : "trust.ca";
 	time_t now = clock_wall();
 
-	for (size_t i = 0; i < options->ca_count; i++)
-		load_source(loader, &options->cas[i], load_ca);
-	for (size_t i = 0; i < options->crl_count; i++)
-		load_source(loader, &options->crls[i], load_crl);
-	if (!loader->problem_count && !has_anchor(trust))
-		report_problem(loader, first,
-			       "no self-signed authority; without a root nobody can be believed");
-	if (loader->problem_count)
+	load_cas(loader, options);
+	load_crls(loader, options);
+	if (loader->problem_count && !options->keep)
 		return;
+	trust->store = new_store(trust);
+	if (!trust->store)
+		report_problem(loader, "trust.ca", "an authority that OpenSSL does not take");
 	warn_of_cas(loader, now);
-	for (size_t i = 0; i < trust->crl_count; i++) {
-		find_signer(trust, &trust->crls[i]);
-		warn_of_crl(loader, &trust->crls[i], now);
-	}
+	settle_lists(loader, options, now);
+}
+
+/* Decoding a large file grows buffers step by step, whose remains the allocator would keep. */
+static void give_memory_back(const struct trust_options *options)
+{
+	enum { LARGE = 4 * 1024 * 1024 };
+	size_t len = 0;
+
+	for (size_t i = 0; i < options->crl_count; i++)
+		len += options->crls[i].len;
+	if (len > LARGE)
+		malloc_trim(0);
 }
 
 struct trust *trust_new(const struct trust_options *options, trust_problem_fn problem,
 			trust_problem_fn warn, void *user)
 {
 	struct trust *trust = xnew(struct trust);
-	struct loader loader = {.trust = trust, .problem = problem, .warn = warn, .user = user};
+	struct loader loader = {
+		.trust = trust,
+		.previous = options->previous,
+		.problem = problem,
+		.warn = warn,
+		.user = user,
+	};
 
 	trust->refs = 1;
 	trust->generation = options->generation;
 	trust->crl_policy = options->crl_policy;
 	trust->crl_grace_s = options->crl_grace_s;
-	trust->store = new_store();
 	copy_denials(trust, options->denials, options->denial_count);
 	/* What fails to parse leaves errors behind, which a later SSL_get_error would misread. */
 	ERR_set_mark();
-	if (trust->store)
-		load_all(&loader, options);
-	else
-		report_problem(&loader, "trust.ca", "OpenSSL is out of memory");
+	load_all(&loader, options);
 	ERR_pop_to_mark();
-	if (!loader.problem_count)
+	free(loader.refused);
+	give_memory_back(options);
+	if (trust->store && (!loader.problem_count || options->keep))
 		return trust;
 	trust_unref(trust);
 	return NULL;
@@ -545,8 +774,7 @@ struct trust *trust_with_denials(const struct trust *trust, const struct trust_d
 	}
 	copy->crls = xalloc_copy(trust->crls, trust->crl_count * sizeof(*trust->crls));
 	for (size_t i = 0; i < copy->crl_count; i++) {
-		X509_CRL_up_ref(copy->crls[i].crl);
-		copy->crls[i].number = ASN1_INTEGER_dup(trust->crls[i].number);
+		crl_list_ref(copy->crls[i].list);
 		copy->crls[i].file = xalloc_string(trust->crls[i].file);
 	}
 	copy_denials(copy, denials, count);
@@ -563,15 +791,8 @@ void trust_unref(struct trust *trust)
 {
 	if (!trust || __atomic_sub_fetch(&trust->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	for (size_t i = 0; i < trust->ca_count; i++) {
-		X509_free(trust->cas[i].cert);
-		free(trust->cas[i].file);
-	}
-	for (size_t i = 0; i < trust->crl_count; i++) {
-		X509_CRL_free(trust->crls[i].crl);
-		ASN1_INTEGER_free(trust->crls[i].number);
-		free(trust->crls[i].file);
-	}
+	drop_cas(trust, 0);
+	drop_crls(trust, 0);
 	free(trust->cas);
 	free(trust->crls);
 	free(trust->denials);

@@ -18,6 +18,7 @@ enum {
 	RSA_BITS_MIN = 2048,
 	KEY_STRENGTH_MIN = 128,	      /* bits; what P-256 and Ed25519 have */
 	SIGNATURE_STRENGTH_MIN = 112, /* bits; SHA-224 and better */
+	PATHS_MAX = 4,		      /* ways up that are tried for one leaf */
 };
 
 /* A question on its way to the verdict. */
@@ -25,6 +26,7 @@ struct inquiry {
 	const struct verify_question *question;
 	struct verdict *verdict;
 	size_t rank; /* of the finding in the verdict, in find_rank's order */
+	X509 *found; /* a reference; whom the finding is about */
 };
 
 /* The order of verify.h. */
@@ -84,7 +86,7 @@ static size_t find_rank(enum reason reason)
 
 /* The finding that comes first in the order is kept, of two of one kind the first. A reason that is
  * not in the order still refuses: an inquiry starts one behind its end. */
-static bool outranks(struct inquiry *inquiry, enum reason reason)
+static bool outranks(struct inquiry *inquiry, enum reason reason, X509 *cert)
 {
 	size_t rank = find_rank(reason);
 
@@ -92,6 +94,9 @@ static bool outranks(struct inquiry *inquiry, enum reason reason)
 		return false;
 	inquiry->rank = rank;
 	inquiry->verdict->reason = reason;
+	X509_up_ref(cert);
+	X509_free(inquiry->found);
+	inquiry->found = cert;
 	return true;
 }
 
@@ -107,7 +112,7 @@ static void note(struct inquiry *inquiry, enum reason reason, X509 *cert, const 
 	char what[200];
 	va_list arguments;
 
-	if (!outranks(inquiry, reason))
+	if (!outranks(inquiry, reason, cert))
 		return;
 	subject = identity_name_text(X509_get_subject_name(cert));
 	issuer = identity_name_text(X509_get_issuer_name(cert));
@@ -210,6 +215,31 @@ static void check_key(struct inquiry *inquiry, X509 *cert)
 		note(inquiry, REASON_KEY_WEAK, cert, "has its key written in compressed form");
 }
 
+/* TLS 1.3 has no scheme for others (RFC 8446, 4.2.3): such a leaf is of no use to its owner. */
+static bool signs_in_tls(EVP_PKEY *key)
+{
+	static const char *const curves[] = {"prime256v1", "secp384r1", "secp521r1"};
+	int kind = EVP_PKEY_get_base_id(key);
+	char curve[32] = "";
+
+	if (kind != EVP_PKEY_EC)
+		return kind != EVP_PKEY_X25519 && kind != EVP_PKEY_X448;
+	EVP_PKEY_get_group_name(key, curve, sizeof(curve), NULL);
+	for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++) {
+		if (strcmp(curves[i], curve) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_leaf_key(struct inquiry *inquiry, X509 *leaf)
+{
+	EVP_PKEY *key = X509_get0_pubkey(leaf);
+
+	if (key && !signs_in_tls(key))
+		note(inquiry, REASON_KEY_WEAK, leaf, "has a key that TLS 1.3 cannot sign with");
+}
+
 static void check_signature(struct inquiry *inquiry, X509 *cert)
 {
 	int strength = 0;
@@ -244,7 +274,7 @@ static void check_lists(struct inquiry *inquiry, X509 *cert, X509 *issuer)
 
 	if (reason == REASON_CERT_REVOKED)
 		note(inquiry, reason, cert, "was %s", text);
-	else if (reason != REASON_NONE && outranks(inquiry, reason))
+	else if (reason != REASON_NONE && outranks(inquiry, reason, cert))
 		memcpy(inquiry->verdict->text, text, sizeof(text));
 }
 
@@ -301,7 +331,7 @@ static void check_name(struct inquiry *inquiry, X509 *leaf)
 {
 	const char *name = inquiry->question->peer_name;
 
-	if (inquiry->question->role != VERIFY_GATEWAY)
+	if (inquiry->question->role != VERIFY_GATEWAY || inquiry->question->any_name)
 		return;
 	if (!name || !carries_name(leaf, name))
 		note(inquiry, REASON_NAME_MISMATCH, leaf, "does not carry the name \"%.120s\"",
@@ -350,6 +380,7 @@ static void check_chain(struct inquiry *inquiry, STACK_OF(X509) * chain)
 		check_denial(inquiry, cert);
 		check_lists(inquiry, cert, sk_X509_value(chain, i + 1));
 	}
+	check_leaf_key(inquiry, leaf);
 	check_leaf_purpose(inquiry, leaf);
 	check_name(inquiry, leaf);
 	check_identity(inquiry, leaf, sk_X509_value(chain, root));
@@ -361,13 +392,14 @@ static void check_chain(struct inquiry *inquiry, STACK_OF(X509) * chain)
 }
 
 /* Whether there is a chain up to an anchor, whatever else is wrong with it. */
-static bool build_chain(struct inquiry *inquiry, X509_STORE_CTX *building)
+static bool build_chain(struct inquiry *inquiry, X509_STORE_CTX *building,
+			STACK_OF(X509) * untrusted)
 {
 	const struct verify_question *question = inquiry->question;
 	X509_VERIFY_PARAM *param;
 
-	if (!building || !X509_STORE_CTX_init(building, question->trust->store, question->leaf,
-					      question->untrusted))
+	if (!building ||
+	    !X509_STORE_CTX_init(building, question->trust->store, question->leaf, untrusted))
 		return false;
 	param = X509_STORE_CTX_get0_param(building);
 	X509_VERIFY_PARAM_set_time(param, question->at);
@@ -378,30 +410,98 @@ static bool build_chain(struct inquiry *inquiry, X509_STORE_CTX *building)
 	return X509_verify_cert(building) == 1;
 }
 
+static int find_sent(STACK_OF(X509) * untrusted, X509 *cert)
+{
+	int at = sk_X509_num(untrusted) - 1;
+
+	while (at >= 0 && sk_X509_value(untrusted, at) != cert)
+		at--;
+	return at;
+}
+
+static bool has_alternative(STACK_OF(X509) * untrusted, X509 *cert)
+{
+	for (int i = 0; i < sk_X509_num(untrusted); i++) {
+		X509 *other = sk_X509_value(untrusted, i);
+
+		if (X509_NAME_cmp(X509_get_subject_name(other), X509_get_subject_name(cert)) == 0 &&
+		    X509_cmp(other, cert) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* An authority that several have certified is sent along several times, and OpenSSL follows only the
+ * first that fits. Where that has led to nobody, it is left out: the next one may lead to a root.
+ * False: there is no other way. */
+static bool leave_dead_end(STACK_OF(X509) * untrusted, STACK_OF(X509) * chain)
+{
+	for (int i = sk_X509_num(chain) - 1; i > 0; i--) {
+		X509 *cert = sk_X509_value(chain, i);
+		int at = find_sent(untrusted, cert);
+
+		if (at < 0 || !has_alternative(untrusted, cert))
+			continue;
+		sk_X509_delete(untrusted, at);
+		return true;
+	}
+	return false;
+}
+
+/* OpenSSL gives up without a word about a public key that its context cannot read. */
+static void check_keys(struct inquiry *inquiry, STACK_OF(X509) * chain)
+{
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		check_key(inquiry, sk_X509_value(chain, i));
+}
+
+/* False when it is worth while to try again, with what is left of untrusted. */
+static bool follow_path(struct inquiry *inquiry, STACK_OF(X509) * untrusted)
+{
+	X509_STORE_CTX *building = X509_STORE_CTX_new();
+	bool decided = true;
+
+	inquiry->verdict->reason = REASON_INTERNAL;
+	inquiry->rank = order_count + 1;
+	X509_free(take(inquiry->found));
+	if (build_chain(inquiry, building, untrusted)) {
+		check_chain(inquiry, X509_STORE_CTX_get0_chain(building));
+		if (inquiry->rank > order_count)
+			inquiry->verdict->reason = REASON_NONE;
+	} else if (inquiry->rank > order_count) {
+		check_keys(inquiry, X509_STORE_CTX_get0_chain(building));
+	} else if (inquiry->verdict->reason == REASON_ISSUER_UNKNOWN) {
+		decided = !leave_dead_end(untrusted, X509_STORE_CTX_get0_chain(building));
+	}
+	X509_STORE_CTX_free(building);
+	return decided;
+}
+
 /* OpenSSL looks for nobody's issuer when it cannot read the extensions; say so instead. */
 static bool is_malformed(X509 *leaf)
 {
-	X509_get_key_usage(leaf);
 	return X509_get_extension_flags(leaf) & EXFLAG_INVALID;
 }
 
 static void judge(struct inquiry *inquiry)
 {
 	X509 *leaf = inquiry->question->leaf;
-	X509_STORE_CTX *building;
+	STACK_OF(X509) * untrusted;
 
 	if (is_malformed(leaf)) {
 		check_identity(inquiry, leaf, NULL);
 		note(inquiry, REASON_PURPOSE_MISMATCH, leaf, "has malformed extensions");
 		return;
 	}
-	building = X509_STORE_CTX_new();
-	if (build_chain(inquiry, building)) {
-		check_chain(inquiry, X509_STORE_CTX_get0_chain(building));
-		if (inquiry->rank > order_count)
-			inquiry->verdict->reason = REASON_NONE;
-	}
-	X509_STORE_CTX_free(building);
+	untrusted = sk_X509_dup(inquiry->question->untrusted);
+	for (int i = 0; i < PATHS_MAX && !follow_path(inquiry, untrusted); i++)
+		;
+	sk_X509_free(untrusted);
+}
+
+static struct identity_cert *describe_found(const struct inquiry *inquiry)
+{
+	return inquiry->found ? identity_describe(inquiry->found, NULL) : NULL;
 }
 
 struct verdict verify_ask(const struct verify_question *question)
@@ -424,6 +524,8 @@ struct verdict verify_ask(const struct verify_question *question)
 	judge(&inquiry);
 	if (!verdict.cert)
 		verdict.cert = identity_describe(question->leaf, NULL);
+	verdict.about = describe_found(&inquiry);
+	X509_free(inquiry.found);
 	ERR_pop_to_mark();
 	if (verdict.reason == REASON_NONE)
 		verdict.text[0] = '\0';
@@ -433,6 +535,7 @@ struct verdict verify_ask(const struct verify_question *question)
 void verify_done(struct verdict *verdict)
 {
 	identity_cert_unref(take(verdict->cert));
+	identity_cert_unref(take(verdict->about));
 	sk_X509_pop_free(take(verdict->chain), X509_free);
 }
 

@@ -23,6 +23,8 @@
  *   crl-expired
  *
  * Denials and lists are consulted for every certificate below the root; the policy is in pki/crl.h.
+ * Where an authority was sent along with several certificates, the way to a root is looked for through
+ * each, a few times. A leaf's key must be one that TLS 1.3 can sign with.
  * An extended key usage of an authority limits what is below it (anyExtendedKeyUsage does not); in
  * the leaf it must name the role itself. */
 
@@ -48,6 +50,7 @@ struct verify_question {
 	STACK_OF(X509) * untrusted; /* what the peer sent; may be NULL */
 	enum verify_role role;
 	const char *peer_name; /* VERIFY_GATEWAY; a DNS name, or an IP address literal */
+	bool any_name;	       /* it is our own: nobody has asked for a name */
 	time_t at;
 };
 
@@ -55,9 +58,11 @@ struct verdict {
 	enum reason reason; /* REASON_NONE: yes */
 	char text[512];	    /* for the operator: which certificate, which check, what was found */
 	struct identity_cert
-		*cert;		/* owned; NULL when refused before the certificate could be read.
+		*cert; /* owned; NULL when refused before the certificate could be read.
 			* Present, as far as it could be read, for many refusals too. */
-	STACK_OF(X509) * chain; /* owned; the leaf first, the root last; NULL: there is none */
+	struct identity_cert *about; /* owned; whose fault it is: the leaf, or one above it. NULL:
+				      * nobody's */
+	STACK_OF(X509) * chain;	     /* owned; the leaf first, the root last; NULL: there is none */
 };
 
 /* The verdict; the caller calls verify_done on it. */

@@ -20,8 +20,8 @@ struct parent_link {
 	int socket;
 	uint32_t last_id;
 	struct question *questions;
-	parent_link_hangup_fn on_hangup;
-	void *hangup_user;
+	parent_link_news_fn on_news;
+	void *news_user;
 };
 
 struct parent_link *parent_link_new(int socket)
@@ -51,7 +51,7 @@ static struct question *add_question(struct parent_link *link, void *user)
 {
 	struct question *question = xnew(struct question);
 
-	if (++link->last_id == PARENT_MSG_HANGUP)
+	if (++link->last_id == PARENT_MSG_UNASKED)
 		link->last_id++;
 	question->id = link->last_id;
 	question->user = user;
@@ -114,13 +114,24 @@ void parent_link_ask_forwarding(struct parent_link *link, unsigned families,
 	send_request(link, &request, question);
 }
 
-void parent_link_ask_reload(struct parent_link *link, parent_link_reload_fn done, void *user)
+static void ask_bundle(struct parent_link *link, enum parent_msg_kind kind,
+		       parent_link_reload_fn done, void *user)
 {
-	struct parent_msg_request request = {.kind = PARENT_MSG_RELOAD};
+	struct parent_msg_request request = {.kind = kind};
 	struct question *question = add_question(link, user);
 
 	question->on_reload = done;
 	send_request(link, &request, question);
+}
+
+void parent_link_ask_reload(struct parent_link *link, parent_link_reload_fn done, void *user)
+{
+	ask_bundle(link, PARENT_MSG_RELOAD, done, user);
+}
+
+void parent_link_ask_files(struct parent_link *link, parent_link_reload_fn done, void *user)
+{
+	ask_bundle(link, PARENT_MSG_FILES, done, user);
 }
 
 void parent_link_adopt(struct parent_link *link, uint32_t generation)
@@ -130,10 +141,10 @@ void parent_link_adopt(struct parent_link *link, uint32_t generation)
 	send_request(link, &request, NULL);
 }
 
-void parent_link_on_hangup(struct parent_link *link, parent_link_hangup_fn fn, void *user)
+void parent_link_on_news(struct parent_link *link, parent_link_news_fn fn, void *user)
 {
-	link->on_hangup = fn;
-	link->hangup_user = user;
+	link->on_news = fn;
+	link->news_user = user;
 }
 
 void parent_link_forget(struct parent_link *link, const void *user)
@@ -174,9 +185,9 @@ bool parent_link_take(struct parent_link *link)
 		return false;
 	if (!parent_msg_read_reply(packet, (size_t)len, &reply))
 		return true;
-	if (reply.id == PARENT_MSG_HANGUP) {
-		if (link->on_hangup)
-			link->on_hangup(link->hangup_user);
+	if (reply.id == PARENT_MSG_UNASKED) {
+		if (link->on_news)
+			link->on_news(reply.error, strtoll(reply.text, NULL, 10), link->news_user);
 		return true;
 	}
 	question = take_question(link, reply.id);

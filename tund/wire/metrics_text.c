@@ -21,7 +21,14 @@ static bool is_name(const char *name, const char *extra)
 
 static bool is_type(const char *type)
 {
-	return type && (strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0);
+	return type && (strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0 ||
+			strcmp(type, "histogram") == 0);
+}
+
+static bool is_part(const char *part)
+{
+	return strcmp(part, "bucket") == 0 || strcmp(part, "sum") == 0 ||
+	       strcmp(part, "count") == 0;
 }
 
 /* A label's value stands in quotes, a help text does not. */
@@ -64,10 +71,11 @@ static void write_labels(struct buf *out, const json_t *labels)
 static void write_sample(struct buf *out, const char *name, const json_t *sample)
 {
 	const json_t *value = json_object_get(sample, "value");
+	const char *part = json_string_value(json_object_get(sample, "part"));
 
-	if (!json_is_number(value))
+	if (!json_is_number(value) || (part && !is_part(part)))
 		return;
-	buf_print(out, "%s", name);
+	buf_print(out, "%s%s%s", name, part ? "_" : "", part ? part : "");
 	write_labels(out, json_object_get(sample, "labels"));
 	if (json_is_integer(value))
 		buf_print(out, " %lld\n", (long long)json_integer_value(value));

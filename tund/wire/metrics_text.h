@@ -3,7 +3,9 @@
  * https://prometheus.io/docs/instrumenting/exposition_formats/. As JSON they are
  *
  *	[{"name": "tund_sessions", "type": "gauge", "help": "...",
- *	  "samples": [{"labels": {"state": "open"}, "value": 3}]}]                                 */
+ *	  "samples": [{"labels": {"state": "open"}, "value": 3}]}]
+ *
+ * A histogram's sample has a "part", too: "bucket" (with a label "le"), "sum" or "count". */
 
 #include <jansson.h>
 

@@ -122,6 +122,7 @@ void parent_msg_write_request(struct buf *buf, const struct parent_msg_request *
 		write_network(buf, &request->network);
 		break;
 	case PARENT_MSG_RELOAD:
+	case PARENT_MSG_FILES:
 		break;
 	case PARENT_MSG_ADOPT:
 		buf_u32(buf, request->generation);
@@ -152,6 +153,7 @@ bool parent_msg_read_request(const uint8_t *packet, size_t len, struct parent_ms
 		read_network(&span, &ret->network);
 		break;
 	case PARENT_MSG_RELOAD:
+	case PARENT_MSG_FILES:
 		break;
 	case PARENT_MSG_ADOPT:
 		ret->generation = span_u32(&span);

@@ -1,7 +1,7 @@
 #pragma once
 /* From the engine to the parent, over SOCK_SEQPACKET: what only the parent may do. One packet a
  * message; a reply carries the request's number and may bring a descriptor. The parent believes
- * nothing it reads: every field is bounded here. One thing it says unasked: that SIGHUP came. */
+ * nothing it reads: every field is bounded here. Unasked it says only that there is news. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +19,14 @@ enum {
 	PARENT_MSG_TEXT = 512,
 	PARENT_MSG_V4 = 1,
 	PARENT_MSG_V6 = 2,
-	PARENT_MSG_HANGUP = 0, /* a reply with this id: SIGHUP; no request has it */
+	/* A reply with this id, which no request has: news, in its error; since when, in its text:
+	 * clock_now_us, decimal. */
+	PARENT_MSG_UNASKED = 0,
+};
+
+enum parent_msg_news {
+	PARENT_MSG_HANGUP = 0,	/* SIGHUP */
+	PARENT_MSG_CHANGED = 1, /* a file that the configuration names may hold something else */
 };
 
 enum parent_msg_kind {
@@ -30,6 +37,7 @@ enum parent_msg_kind {
 	PARENT_MSG_ROUTES = 5, /* a gateway's: all that its sites have that are up */
 	/* Whether this host forwards; the reply's text says what does not. */
 	PARENT_MSG_FORWARDING = 6,
+	PARENT_MSG_FILES = 7, /* what the configuration in force names, read again: as RELOAD */
 };
 
 struct parent_msg_network {
