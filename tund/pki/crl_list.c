@@ -129,23 +129,34 @@ static bool is_second(uint64_t *seen, enum extension kind)
 	return was_seen;
 }
 
+struct found {
+	enum extension kind;
+	bool critical, again;
+	struct span value;
+};
+
+/* The next of them; false at the end, and where there is none that can be read. */
+static bool next_extension(struct span *extensions, uint64_t *seen, struct found *ret)
+{
+	if (extensions->failed || !extensions->len)
+		return false;
+	ret->value = read_extension(extensions, &ret->kind, &ret->critical);
+	ret->again = is_second(seen, ret->kind);
+	return !extensions->failed;
+}
+
 static void read_list_extensions(struct reading *reading, struct span *from)
 {
 	struct span outer = der_read(from, DER_EXPLICIT_0);
 	struct span extensions = der_read(&outer, DER_SEQUENCE);
+	struct found found;
 	uint64_t seen = 0;
 
-	while (!extensions.failed && extensions.len) {
-		enum extension kind;
-		bool critical;
-		struct span value = read_extension(&extensions, &kind, &critical);
-
-		if (extensions.failed)
-			break;
-		if (is_second(&seen, kind))
+	while (next_extension(&extensions, &seen, &found)) {
+		if (found.again)
 			note(reading, "an extension twice; RFC 5280 allows one of a kind");
 		else
-			read_list_extension(reading, value, kind, critical);
+			read_list_extension(reading, found.value, found.kind, found.critical);
 	}
 	if (extensions.failed || outer.len)
 		from->failed = true;
@@ -167,23 +178,18 @@ static void read_entry_extensions(struct reading *reading, struct span *from,
 				  struct serials_entry *entry)
 {
 	struct span extensions = der_read(from, DER_SEQUENCE);
+	struct found found;
 	uint64_t seen = 0;
 
-	while (!extensions.failed && extensions.len) {
-		enum extension kind;
-		bool critical;
-		struct span value = read_extension(&extensions, &kind, &critical);
-
-		if (extensions.failed)
-			break;
-		if (is_second(&seen, kind))
+	while (next_extension(&extensions, &seen, &found)) {
+		if (found.again)
 			note(reading, "an extension of an entry twice; RFC 5280 allows one of a "
 				      "kind");
-		else if (kind == CERTIFICATE_ISSUER)
+		else if (found.kind == CERTIFICATE_ISSUER)
 			note(reading, indirect);
-		else if (kind == REASON_CODE)
-			read_reason(reading, value, entry);
-		else if (critical && kind != INVALIDITY_DATE)
+		else if (found.kind == REASON_CODE)
+			read_reason(reading, found.value, entry);
+		else if (found.critical && found.kind != INVALIDITY_DATE)
 			note(reading, "an unknown critical extension of an entry; publish the list "
 				      "without it");
 	}
