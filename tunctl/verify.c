@@ -1,7 +1,6 @@
 /* The first line is the verdict; then whom the certificate names, and what it may reach until
  * when. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ask.h"

@@ -130,32 +130,29 @@ const char *token_object_names(const struct token_object_place *place, const CK_
 
 /* ---- the public half ---- */
 
-static EVP_PKEY *from_spki(const struct token_object_place *place, CK_OBJECT_HANDLE object)
+static EVP_PKEY *parse_spki(const uint8_t *der, size_t len)
 {
-	EVP_PKEY *key = NULL;
-	struct buf bytes;
+	return d2i_PUBKEY(NULL, &der, (long)len);
+}
 
-	if (read_attribute(place, object, CKA_PUBLIC_KEY_INFO, &bytes)) {
-		const uint8_t *at = bytes.data;
+static EVP_PKEY *parse_certificate(const uint8_t *der, size_t len)
+{
+	X509 *certificate = d2i_X509(NULL, &der, (long)len);
+	EVP_PKEY *key = certificate ? X509_get_pubkey(certificate) : NULL;
 
-		key = d2i_PUBKEY(NULL, &at, (long)bytes.len);
-	}
-	buf_done(&bytes);
+	X509_free(certificate);
 	return key;
 }
 
-static EVP_PKEY *from_certificate(const struct token_object_place *place, CK_OBJECT_HANDLE object)
+static EVP_PKEY *from_attribute(const struct token_object_place *place, CK_OBJECT_HANDLE object,
+				CK_ATTRIBUTE_TYPE type,
+				EVP_PKEY *(*parse)(const uint8_t *der, size_t len))
 {
 	EVP_PKEY *key = NULL;
 	struct buf bytes;
 
-	if (read_attribute(place, object, CKA_VALUE, &bytes)) {
-		const uint8_t *at = bytes.data;
-		X509 *certificate = d2i_X509(NULL, &at, (long)bytes.len);
-
-		key = certificate ? X509_get_pubkey(certificate) : NULL;
-		X509_free(certificate);
-	}
+	if (read_attribute(place, object, type, &bytes))
+		key = parse(bytes.data, bytes.len);
 	buf_done(&bytes);
 	return key;
 }
@@ -278,12 +275,12 @@ static bool find_beside(const struct token_object_place *place, CK_OBJECT_HANDLE
 
 EVP_PKEY *token_object_public(const struct token_object_place *place, CK_OBJECT_HANDLE key)
 {
-	EVP_PKEY *public = from_spki(place, key);
+	EVP_PKEY *found = from_attribute(place, key, CKA_PUBLIC_KEY_INFO, parse_spki);
 	CK_OBJECT_HANDLE beside;
 
-	if (!public && find_beside(place, key, CKO_PUBLIC_KEY, &beside))
-	public = from_attributes(place, beside);
-	if (!public && find_beside(place, key, CKO_CERTIFICATE, &beside))
-	public = from_certificate(place, beside);
-	return public ? public : from_attributes(place, key);
+	if (!found && find_beside(place, key, CKO_PUBLIC_KEY, &beside))
+		found = from_attributes(place, beside);
+	if (!found && find_beside(place, key, CKO_CERTIFICATE, &beside))
+		found = from_attribute(place, beside, CKA_VALUE, parse_certificate);
+	return found ? found : from_attributes(place, key);
 }

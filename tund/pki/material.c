@@ -483,34 +483,39 @@ void material_keep_own(struct material *material, const struct material *in_forc
 	material->chain = X509_chain_up_ref(in_force->chain);
 }
 
-/* Why the certificate cannot take the place of one that works; false: it can. Who vouches for it may
- * be an authority that we do not trust ourselves, and what its lists say is for others to judge. */
+/* Who vouches for ours may be an authority that we do not trust ourselves, and what its lists say is
+ * for others to judge. */
+static bool is_against(enum reason reason)
+{
+	return reason != REASON_NONE && reason != REASON_ISSUER_UNKNOWN &&
+	       reason != REASON_CRL_MISSING && reason != REASON_CRL_EXPIRED &&
+	       reason != REASON_CRL_INVALID;
+}
+
+/* Why the certificate cannot take the place of one that works; false: it can. */
 static bool is_useless(const struct loading *loading, const struct material *material)
 {
+	time_t now = clock_wall();
 	struct verdict verdict = verify_ask(&(struct verify_question){
 		.trust = material->trust,
 		.leaf = material->leaf,
 		.untrusted = material->chain,
 		.role = loading->config->role == CONFIG_GATEWAY ? VERIFY_GATEWAY : VERIFY_DEVICE,
 		.any_name = true,
-		.at = clock_wall(),
+		.at = now,
 	});
-	time_t now = clock_wall();
-	bool is_over = identity_time(X509_get0_notAfter(material->leaf)) < now;
-	bool is_early = identity_time(X509_get0_notBefore(material->leaf)) > now;
-	bool refused = verdict.reason != REASON_NONE && verdict.reason != REASON_ISSUER_UNKNOWN &&
-		       verdict.reason != REASON_CRL_MISSING &&
-		       verdict.reason != REASON_CRL_EXPIRED && verdict.reason != REASON_CRL_INVALID;
-	char text[sizeof(verdict.text) + 80];
+	char text[sizeof(verdict.text) + 80] = "";
 
-	if (refused)
+	if (is_against(verdict.reason))
 		snprintf(text, sizeof(text), "%s: %s", reason_word(verdict.reason), verdict.text);
-	else if (is_over || is_early)
-		snprintf(text, sizeof(text), "it %s", is_over ? "has expired" : "is not valid yet");
-	if (refused || is_over || is_early)
+	else if (identity_time(X509_get0_notAfter(material->leaf)) < now)
+		snprintf(text, sizeof(text), "it has expired");
+	else if (identity_time(X509_get0_notBefore(material->leaf)) > now)
+		snprintf(text, sizeof(text), "it is not valid yet");
+	if (text[0])
 		certificate_problem(loading, text);
 	verify_done(&verdict);
-	return refused || is_over || is_early;
+	return text[0];
 }
 
 static bool renew_own(struct loading *loading, const struct material *in_force,
